@@ -1,0 +1,34 @@
+"""The errors of the runtime, one type per boundary, each telling the user the next step.
+
+A failed episode is a recorded outcome, not an error. Errors of the sister packages
+(`EnvironmentsError`, `MemoryStoreError`) pass through unchanged; the command line turns all of
+them into one message and an exit code.
+"""
+
+
+class AgentevoError(Exception):
+    """Base of every error of the runtime. The message names the cause and the next step."""
+
+
+class ConfigError(AgentevoError, ValueError):
+    """A setting that does not exist or is out of range."""
+
+
+class ModelError(AgentevoError, RuntimeError):
+    """A model that cannot be loaded, or that failed to answer."""
+
+
+class UnknownModelError(ModelError, LookupError):
+    """A model name that resolves to nothing; the message lists the forms that exist."""
+
+
+class RunError(AgentevoError, RuntimeError):
+    """A run that cannot start, continue or be found."""
+
+
+class RunInUseError(RunError):
+    """Another process is working on this run."""
+
+
+class AdapterError(AgentevoError, ValueError):
+    """A LoRA adapter that is damaged, foreign to the base model, or unknown."""

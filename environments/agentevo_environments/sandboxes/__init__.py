@@ -1,0 +1,1 @@
+"""Sandbox backends, one file each; `base` holds the contract."""
