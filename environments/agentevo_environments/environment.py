@@ -73,5 +73,5 @@ class Environment(ABC):
         """Continue an episode of `task` from a `snapshot`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be restored; define restore()")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (optional hook)
         """Release what the instance holds (sandboxes, servers). May be called twice."""
