@@ -1,0 +1,1 @@
+"""Runs: many episodes, durable and resumable, in one directory per run."""
