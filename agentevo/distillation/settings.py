@@ -1,0 +1,71 @@
+"""Every number of a training, with defaults by model size."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from agentevo.distillation.rows import RowKind
+from agentevo.errors import ConfigError
+
+Method = Literal["context", "sft", "on_policy", "dpo"]
+METHODS: tuple[Method, ...] = ("context", "sft", "on_policy", "dpo")
+
+SMALL_MODEL = 20_000_000
+LARGE_MODEL = 200_000_000
+
+
+def _default_mix() -> dict[RowKind, int]:
+    return {"target": 6, "with_rules": 2, "replay": 4, "scope": 4, "conflict": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How to train one adapter.
+
+    Attributes:
+        method: `context` (forward KL to the frozen base with rules, on verified trajectories),
+            `sft` (likelihood of the trajectories), `on_policy` (the same KL on the student's own
+            samples), `dpo` (verified against failed attempts).
+        rank: LoRA rank.
+        alpha: LoRA scale numerator; the deltas are scaled by alpha / rank.
+        learning_rate: Peak of the linear schedule; None chooses by model size.
+        steps: Optimiser steps.
+        warmup: Steps of linear warm-up.
+        mix: Rows of each kind in every step; kinds without rows are left out.
+        focus: Extra weight of the tokens that the rules decide; 0 treats all tokens alike.
+        max_tokens: Longest row.
+        clip: Largest gradient norm.
+        beta: Strength of the reference in `dpo`.
+        refresh: Steps between new samples of the student in `on_policy`.
+        seed: Seed of the initial weights and of the order of rows.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    method: Method = "context"
+    rank: int = 8
+    alpha: int = 16
+    learning_rate: float | None = None
+    steps: int = 300
+    warmup: int = 10
+    mix: dict[RowKind, int] = field(default_factory=_default_mix)
+    focus: float = 4.0
+    max_tokens: int = 2048
+    clip: float = 1.0
+    beta: float = 0.1
+    refresh: int = 25
+    seed: int = 0
+    checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(f"unknown method {self.method!r}; methods: {', '.join(METHODS)}")
+        for name in ("rank", "alpha", "steps", "max_tokens", "clip", "refresh", "checkpoint_every"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if self.focus < 0 or self.warmup < 0 or min(self.mix.values(), default=0) < 0:
+            raise ConfigError("focus, warmup and the counts of mix must not be negative")
+
+    def for_model(self, parameters: int) -> "TrainSettings":
+        """Return the settings with the learning rate of a model of this size filled in."""
+        if self.learning_rate is not None:
+            return self
+        return replace(self, learning_rate=2e-3 if parameters < SMALL_MODEL else 2e-4)
