@@ -22,11 +22,14 @@ class Environment(ABC):
 
     Attributes:
         name: The name under which it is registered.
+        needs_sandbox: Whether the constructor takes a `sandbox` keyword, which it then owns:
+            started at the first `reset` or `restore`, closed by `close`.
         step_limit: Largest number of actions in one episode.
         instructions: The system prompt: what the agent is and how it should act.
     """
 
     name: ClassVar[str]
+    needs_sandbox: ClassVar[bool] = False
     step_limit: int = 16
     instructions: str = "Solve the task with the tools you have."
 

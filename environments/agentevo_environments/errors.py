@@ -13,6 +13,14 @@ class UnknownNameError(EnvironmentsError, LookupError):
     """A name (environment, task, tool, backend) that does not exist; the message lists those that do."""
 
 
+class RegistrationError(EnvironmentsError, ImportError):
+    """An environment that is registered but cannot be imported or is none; the message says why."""
+
+
+class OptionError(EnvironmentsError, ValueError):
+    """An option that an environment needs and was not given, or whose value it refuses."""
+
+
 class TaskFileError(EnvironmentsError, ValueError):
     """A task file that cannot be read; the message names the file and the line."""
 
