@@ -180,7 +180,9 @@ def _explain(error: ErrorDetails, layers: Sequence[Layer]) -> str:
         given = "as given"  # it may hold a secret
         if len(path) > path.index("options") + 1:
             path = path[: path.index("options") + 2]
-            message = "it must be a truth value, a number, a text, a list or a table of these"
+            message = (
+                "it must be a truth value, a finite number, a text, a list or a table of these"
+            )
     origin = origin_of(".".join(path), layers)
     if error["type"] == "extra_forbidden":
         return _unknown(path, origin)
