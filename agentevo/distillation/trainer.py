@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentevo.distillation.base_model import LORA_TARGETS, BaseModel
+from agentevo.distillation.checkpoint import Checkpoint
 from agentevo.distillation.encoding import EncodedRow, encode_rows
 from agentevo.distillation.objectives import (
     distil_context,
@@ -32,6 +33,9 @@ from agentevo.errors import AdapterError
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor
+
+
+DECISIVE_NATS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,8 @@ def train(
     model = _attach(base, settings)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1.0, weight_decay=0.0)
-    saved = _Checkpoint(checkpoint, _identity(base, rows, settings))
-    history = saved.load(model, optimiser)
+    saved = Checkpoint(checkpoint, _identity(base, rows, settings))
+    history = [Progress(**entry) for entry in saved.load(model, optimiser)]
     for step in range(len(history), settings.steps):
         started = time.perf_counter()
         if settings.method == "on_policy" and step % settings.refresh == 0:
@@ -122,7 +126,7 @@ def train(
         if on_step:
             on_step(history[-1])
         if (step + 1) % settings.checkpoint_every == 0:
-            saved.save(model, optimiser, history)
+            saved.save(model, optimiser, [asdict(entry) for entry in history])
     return Trained(model, settings, tuple(history))
 
 
@@ -141,7 +145,19 @@ def _prepare(base: BaseModel, encoded: list[EncodedRow], settings: TrainSettings
         data.references = reference_likelihoods(base.model, data.pairs)
     if settings.method != "sft":
         data.targets = teacher_targets(base.model, encoded)
+    if settings.method in ("context", "on_policy"):
+        _check_signal(data)
     return data
+
+
+def _check_signal(data: _Data) -> None:
+    """Refuse target rows on which the rules change nothing that the teacher says."""
+    decisive = max(float(data.targets[index].focus.max()) for index in data.rows["target"])
+    if decisive < DECISIVE_NATS:
+        raise AdapterError(
+            "the rules change nothing: the base answers the same with and without them "
+            f"(at most {decisive:.1e} nats apart), so the gradient would be zero"
+        )
 
 
 def _attach(base: BaseModel, settings: TrainSettings) -> "PeftModel":
@@ -214,10 +230,7 @@ def _apply(
     torch.autograd.backward(total)
     norm = float(torch.nn.utils.clip_grad_norm_(weights, settings.clip))
     if step == 0 and norm == 0.0:
-        raise AdapterError(
-            "the gradient is zero: the teacher answers the same with and without the rules, so "
-            "there is nothing to distil"
-        )
+        raise AdapterError("every gradient is zero, so nothing can be learnt from these rows")
     optimiser.step()
 
 
@@ -238,48 +251,3 @@ def _resample(
 def _identity(base: BaseModel, rows: Sequence[Row], settings: TrainSettings) -> str:
     content = [base.sha256, [row.id for row in rows], asdict(settings)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-class _Checkpoint:
-    """Saves and restores a training, refusing that of another one."""
-
-    def __init__(self, path: Path | None, identity: str) -> None:
-        self._path = path
-        self._identity = identity
-
-    def load(self, model: "PeftModel", optimiser: Any) -> list[Progress]:
-        import torch
-        from peft import set_peft_model_state_dict
-
-        if self._path is None or not self._path.is_file():
-            return []
-        try:
-            state = torch.load(self._path, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            raise AdapterError(
-                f"checkpoint {self._path} is damaged ({error}); delete it to start anew"
-            ) from error
-        if state["identity"] != self._identity:
-            raise AdapterError(
-                f"checkpoint {self._path} belongs to another training (other base, rows or "
-                "settings); delete it to start anew"
-            )
-        set_peft_model_state_dict(model, state["adapter"])
-        optimiser.load_state_dict(state["optimiser"])
-        return [Progress(**entry) for entry in state["history"]]
-
-    def save(self, model: "PeftModel", optimiser: Any, history: Sequence[Progress]) -> None:
-        import torch
-        from peft import get_peft_model_state_dict
-
-        if self._path is None:
-            return
-        state = {
-            "identity": self._identity,
-            "adapter": get_peft_model_state_dict(model),
-            "optimiser": optimiser.state_dict(),
-            "history": [asdict(entry) for entry in history],
-        }
-        staged = self._path.with_suffix(".tmp")
-        torch.save(state, staged)
-        staged.replace(self._path)
