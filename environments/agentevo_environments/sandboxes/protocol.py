@@ -10,7 +10,7 @@ Only the standard library is used: this file also runs inside the sandboxes.
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,18 @@ def encode(header: Mapping[str, Any], blobs: Iterable[bytes] = ()) -> bytes:
         ProtocolError: The header or the whole frame is larger than any reader accepts.
     """
     parts = tuple(blobs)
-    document = json.dumps({"header": header, "sizes": [len(part) for part in parts]}).encode()
-    size = sum(len(part) for part in parts)
-    _check_sizes(len(document), size, FRAME_LIMIT_BYTES)
-    return b"".join((PREFIX.pack(MAGIC, VERSION, len(document), size), document, *parts))
+    return b"".join((encode_head(header, [len(part) for part in parts]), *parts))
+
+
+def encode_head(header: Mapping[str, Any], sizes: Sequence[int]) -> bytes:
+    """Return the part of a frame before its byte strings, for a sender that streams those.
+
+    Raises:
+        ProtocolError: As in `encode`.
+    """
+    document = json.dumps({"header": header, "sizes": list(sizes)}).encode()
+    _check_sizes(len(document), sum(sizes), FRAME_LIMIT_BYTES)
+    return PREFIX.pack(MAGIC, VERSION, len(document), sum(sizes)) + document
 
 
 def read_frame(
