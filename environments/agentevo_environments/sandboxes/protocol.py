@@ -82,6 +82,27 @@ def read_frame(
     return _parse(body, header_size)
 
 
+def read_head(
+    read: Callable[[int], bytes], *, limit_bytes: int = FRAME_LIMIT_BYTES
+) -> tuple[Mapping[str, Any], list[int]] | None:
+    """Read a frame up to its byte strings, which the caller reads itself, in order.
+
+    Returns:
+        The header and the sizes of the byte strings, or None at the end of the stream.
+
+    Raises:
+        ProtocolError: As in `read_frame`.
+    """
+    prefix = _read_exactly(read, PREFIX.size, optional=True)
+    if not prefix:
+        return None
+    header_size, size = parse_prefix(prefix, limit_bytes=limit_bytes)
+    header, sizes = _parse_document(_read_exactly(read, header_size))
+    if sum(sizes) != size:
+        raise ProtocolError(f"a frame names {sum(sizes)} bytes and carries {size}")
+    return header, sizes
+
+
 class FrameBuffer:
     """Collects bytes as they arrive and gives back the frames that are complete.
 
