@@ -182,7 +182,10 @@ class GenerationLog:
         query = f"SELECT seq, time, kind, generation, content FROM entry WHERE kind IN ({marks})"
         with self._database() as database:
             rows = database.execute(f"{query} ORDER BY seq", kinds).fetchall()
-        return [GenerationEntry(*row, json.loads(content)) for *row, content in rows]
+        return [
+            GenerationEntry(seq, stamp, name, generation, json.loads(content))
+            for seq, stamp, name, generation, content in rows
+        ]
 
     def verify(self) -> None:
         """Check the hash chain and that every generation is what its id says.
