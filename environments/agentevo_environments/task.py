@@ -46,6 +46,21 @@ class ToolSpec:
     description: str
     parameters: Mapping[str, JSONValue]
 
+    @classmethod
+    def of(cls, name: str, description: str, **types: str) -> "ToolSpec":
+        """Return a tool whose arguments are all required, each of a JSON Schema type by name."""
+        properties: dict[str, JSONValue] = {key: {"type": kind} for key, kind in types.items()}
+        return cls(
+            name,
+            description,
+            {
+                "type": "object",
+                "properties": properties,
+                "required": list(types),
+                "additionalProperties": False,
+            },
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Action:

@@ -1,1 +1,16 @@
 """Executable contracts: checks that any environment or sandbox, built-in or third-party, must pass."""
+
+from agentevo_environments.conformance.environment import (
+    ENVIRONMENT_CHECKS,
+    ConformanceError,
+    check_environment,
+)
+from agentevo_environments.conformance.validation import Validation, validate
+
+__all__ = [
+    "ENVIRONMENT_CHECKS",
+    "ConformanceError",
+    "Validation",
+    "check_environment",
+    "validate",
+]

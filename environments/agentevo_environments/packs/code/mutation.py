@@ -1,10 +1,12 @@
 """A mutated solution: the same code with every returned value changed; it must fail its tests.
 
-The change is made after the original function returned, so it cannot cancel itself in recursion,
-and no changed value equals the original: it proves that the tests can fail.
+The change is made after the original function returned, so it cannot cancel itself in recursion;
+no changed value equals the original, and what the original does to its arguments is undone.
 """
 
 _TEMPLATE = """\
+import copy
+
 _ORIGINAL = {source!r}
 
 
@@ -23,6 +25,7 @@ def _mutated(value):
 def {name}(*args, **kwargs):
     namespace = {{"__name__": __name__}}
     exec(_ORIGINAL, namespace)
+    args, kwargs = copy.deepcopy((args, kwargs))
     return _mutated(namespace[{name!r}](*args, **kwargs))
 """
 

@@ -1,8 +1,5 @@
 """The tools of the `code` environment and what the agent is told after using them."""
 
-from collections.abc import Mapping
-from typing import cast
-
 from agentevo_environments.errors import ActionError
 from agentevo_environments.sandboxes.base import ExecResult
 from agentevo_environments.task import Action, JSONValue, Observation, ToolSpec
@@ -11,26 +8,17 @@ SHOWN_CHARACTERS = 4000
 """How much of a program's output the agent sees; the middle is cut."""
 
 
-def _tool(name: str, description: str) -> ToolSpec:
-    code = {"type": "string", "description": "Python source text"}
-    schema = {
-        "type": "object",
-        "properties": {"code": code},
-        "required": ["code"],
-        "additionalProperties": False,
-    }
-    return ToolSpec(name, description, cast(Mapping[str, JSONValue], schema))
-
-
 TOOLS = (
-    _tool(
+    ToolSpec.of(
         "run_python",
         "Run a Python program and see what it prints. Each run starts from nothing: no files or "
         "variables of earlier runs. Only the standard library is there, without a network.",
+        code="string",
     ),
-    _tool(
+    ToolSpec.of(
         "submit",
         "Hand in the solution, a complete Python module that defines the function. Ends the task.",
+        code="string",
     ),
 )
 
