@@ -59,7 +59,7 @@ def guarded(command: Callable[[], Any], args: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _fail(  # noqa: PLR0913 (an error has this many parts)
+def _fail(
     kind: str, message: str, hint: str, code: ExitCode, *, args: Sequence[str], started: float
 ) -> int:
     if "--json" in args:

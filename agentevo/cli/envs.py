@@ -1,0 +1,239 @@
+"""`agentevo envs`: which environments there are, what they want, whether they keep the contract."""
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentevo.cli.context import SetOption, settings_of
+from agentevo.cli.failures import ExitCode
+from agentevo.cli.output import JsonFlag, emit, stderr_console, stdout_console, table
+from agentevo.config import Settings
+from agentevo_environments.environment import Environment
+from agentevo_environments.errors import EnvironmentsError, UnknownNameError
+from agentevo_environments.task import Task
+
+app = typer.Typer(help="List, check and play environments.", no_args_is_help=True)
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="ENVIRONMENT", help="Name, or package.module:Class.")
+]
+TasksOption = Annotated[Path | None, typer.Option("--tasks", help="Task file.")]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, as_json: JsonFlag = False) -> None:
+    """List the environments that are installed.
+
+    Example: agentevo envs list
+    """
+    from agentevo_environments.registry import environment_names
+
+    entries = [_summary(name) for name in environment_names()]
+    rows = [(entry["id"], entry["sandbox"], entry["summary"]) for entry in entries]
+    human = table(["environment", "sandbox", "what it is"], rows)
+    emit(ctx, {"environments": entries}, as_json=as_json, human=human)
+
+
+@app.command()
+def info(
+    ctx: typer.Context,
+    name: NameArgument,
+    tasks: TasksOption = None,
+    sets: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show an environment: options, tools, instructions and first tasks.
+
+    Example: agentevo envs info code
+    """
+    from agentevo_environments.registry import environment_options
+
+    options = {
+        option: {
+            "type": inspect.formatannotation(parameter.annotation),
+            "default": _default(parameter),
+        }
+        for option, parameter in environment_options(name).items()
+    }
+    settings = _settings(ctx, name, tasks, sets)
+    with _opened(settings) as environment:
+        chosen = environment.tasks(settings.env.split, None, settings.env.seed)
+        data = {
+            **_summary(name),
+            "options": options,
+            "step_limit": environment.step_limit,
+            "instructions": environment.instructions,
+            "tools": [asdict(tool) for tool in environment.tools()],
+            "tasks": len(chosen),
+            "split": settings.env.split,
+            "first_tasks": [{"id": task.id, "prompt": task.prompt} for task in chosen[:3]],
+        }
+    emit(ctx, data, as_json=as_json, human=list(_info_text(data)))
+
+
+@app.command()
+def validate(
+    ctx: typer.Context,
+    name: NameArgument,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Tasks to try. Default: all.")] = None,
+    tasks: TasksOption = None,
+    sets: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check an environment: the contract, and that known solutions pass and known failures do not.
+
+    Exit code 1 when something is wrong.
+
+    Example: agentevo envs validate code --n 3
+    """
+    from agentevo_environments.conformance.environment import validate as play_known
+
+    settings = _settings(ctx, name, tasks, sets)
+    contract = _check_contract(settings)
+    with _opened(settings) as environment:
+        played = play_known(environment, n, split=settings.env.split, seed=settings.env.seed)
+    ok = played.ok and not any(contract.values())
+    data = {"id": name, "ok": ok, "contract": contract, **asdict(played)}
+    human = [
+        table(["contract", "finding"], [(check, why or "ok") for check, why in contract.items()]),
+        f"{played.oracles_solved} of {played.oracles} known solutions solve their task",
+        f"{played.decoys_refused} of {played.decoys} known failures are refused",
+        *played.problems,
+        f"{name}: {'valid' if ok else 'not valid'}, {played.tasks} tasks",
+    ]
+    emit(ctx, data, as_json=as_json, human=human)
+    if not ok:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def play(
+    ctx: typer.Context,
+    name: NameArgument,
+    task: Annotated[str | None, typer.Option(help="Task id. Default: the first.")] = None,
+    tasks: TasksOption = None,
+    sets: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Play a task yourself, through the agent's tools; commands come from stdin.
+
+    Example: echo 'submit x = 1' | agentevo envs play code
+    """
+    from agentevo.cli import play as game
+
+    settings = _settings(ctx, name, tasks, sets)
+    console = stderr_console() if as_json else stdout_console()
+    with _opened(settings) as environment:
+        chosen = _find_task(environment, settings, task)
+        prompt = "> " if sys.stdin.isatty() else ""
+        played = game.play(
+            environment,
+            chosen,
+            lines=_typed_lines(prompt),
+            say=lambda text: console.print(text, soft_wrap=True),
+        )
+    grade = played.grade
+    data = {
+        "id": chosen.id,
+        "turns": [
+            {"action": asdict(action), "observation": asdict(seen)} for action, seen in played.turns
+        ],
+        "grade": asdict(grade),
+    }
+    verdict = "solved" if grade.solved else "not solved"
+    human = f"{verdict}, score {grade.score:.2f}: {grade.detail}"
+    emit(ctx, data, as_json=as_json, human=human)
+
+
+def _summary(name: str) -> dict[str, Any]:
+    from agentevo_environments.registry import environment_class
+
+    try:
+        kind = environment_class(name)
+    except UnknownNameError:
+        raise
+    except EnvironmentsError as error:  # one broken plugin must not hide the others
+        return {"id": name, "sandbox": "?", "summary": f"broken: {error}"}
+    summary = (inspect.getdoc(kind) or "").split("\n")[0]
+    return {"id": name, "sandbox": "yes" if kind.needs_sandbox else "no", "summary": summary}
+
+
+def _settings(
+    ctx: typer.Context, name: str, tasks: Path | None, sets: list[str] | None
+) -> Settings:
+    return settings_of(ctx, {"env": {"name": name, "tasks": tasks}}, sets=sets)
+
+
+def _check_contract(settings: Settings) -> dict[str, str]:
+    """Return what is wrong by check, "" where nothing is."""
+    from agentevo.runtime import environment_of
+    from agentevo_environments.conformance.environment import ENVIRONMENT_CHECKS, ConformanceError
+
+    found: dict[str, str] = {}
+    for name, check in ENVIRONMENT_CHECKS.items():
+        try:
+            check(lambda: environment_of(settings))
+            found[name] = ""
+        except ConformanceError as error:
+            found[name] = str(error)
+    return found
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Environment]:
+    from agentevo.runtime import environment_of
+
+    environment = environment_of(settings)
+    try:
+        yield environment
+    finally:
+        environment.close()
+
+
+def _find_task(environment: Environment, settings: Settings, name: str | None) -> Task:
+    tasks = environment.tasks(settings.env.split, None, settings.env.seed)
+    for task in tasks:
+        if name in (None, task.id):
+            return task
+    ids = [task.id for task in tasks]
+    near = difflib.get_close_matches(name or "", ids, n=3) or ids[:3]
+    raise UnknownNameError(
+        f"{settings.env.name!r} has no task {name!r}; there are {len(ids)}, such as: "
+        f"{', '.join(map(repr, near))}"
+    )
+
+
+def _typed_lines(prompt: str) -> Iterator[str]:
+    while True:
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line.rstrip("\n")
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    return None if parameter.default is parameter.empty else parameter.default
+
+
+def _info_text(data: dict[str, Any]) -> Iterator[Any]:
+    yield f"{data['id']}: {data['summary']}"
+    yield f"{data['tasks']} tasks in the split {data['split']!r}, at most {data['step_limit']} actions"
+    yield f"instructions: {data['instructions']}"
+    tools = [(tool["name"], tool["description"]) for tool in data["tools"]]
+    yield table(["tool", "what it does"], tools)
+    options = [
+        (name, option["type"], option["default"]) for name, option in data["options"].items()
+    ]
+    yield table(["option", "type", "default"], options)
+    yield table(
+        ["first tasks", "prompt"], [(each["id"], each["prompt"]) for each in data["first_tasks"]]
+    )
