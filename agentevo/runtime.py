@@ -1,19 +1,46 @@
 """The composition root: settings become environments, sandboxes, models and one durable run."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agentevo.config import Settings
 from agentevo.errors import RunError
 from agentevo.events import Event
+from agentevo.models import AnyModel, init_model
+from agentevo.runs.checkpoints import read_ledger
+from agentevo.runs.directory import RunDirectory, create_run, open_run, run_directories
+from agentevo.runs.drain import Drain
 from agentevo.runs.report import EpisodeResult, Failure, RunReport
+from agentevo.runs.run import RunPlan, carry_out, report_of
+from agentevo.runs.worker import World
+from agentevo_environments.environment import Environment
+from agentevo_environments.registry import make_environment
+from agentevo_environments.sandboxes.base import Sandbox
+from agentevo_environments.task import Task
 
-__all__ = ["EpisodeResult", "Failure", "RunReport", "arun", "aresume", "list_runs", "load_report"]
+__all__ = [
+    "Drain",
+    "EpisodeResult",
+    "Failure",
+    "RunReport",
+    "aresume",
+    "arun",
+    "environment_of",
+    "list_runs",
+    "load_report",
+    "model_of",
+    "resume",
+    "run",
+    "tasks_of",
+]
 
 OnEvent = Callable[[Event], None]
 
 
-def run(settings: Settings, *, on_event: OnEvent | None = None) -> RunReport:
+def run(
+    settings: Settings, *, on_event: OnEvent | None = None, drain: Drain | None = None
+) -> RunReport:
     """Run the episodes that `settings` describe, in a new run directory under `settings.home`.
 
     SIGINT and SIGTERM (in the main thread) drain the run: steps in progress are finished and
@@ -22,41 +49,59 @@ def run(settings: Settings, *, on_event: OnEvent | None = None) -> RunReport:
     Args:
         settings: What to run.
         on_event: Called with every event, one at a time, from worker threads.
+        drain: Lets other threads ask the run to stop.
 
     Returns:
         The report, with status "finished" or "stopped".
 
     Raises:
-        UnknownModelError: The model does not exist, or its package or key is missing.
+        UnknownModelError: The model does not exist; nothing was started.
+        ModelError: Its package or API key is missing; nothing was started.
         RunError: The run cannot start or cannot be written; the message says how to go on.
         EnvironmentsError: The environment, its tasks or the sandbox cannot start.
     """
-    raise RunError("not here yet")
+    plan = _plan(settings)
+    return carry_out(create_run(settings), plan, on_event=on_event, drain=drain)
 
 
-async def arun(settings: Settings, *, on_event: OnEvent | None = None) -> RunReport:
-    """Like `run`; cancelling the task drains the run, which stays resumable."""
-    raise RunError("not here yet")
-
-
-def resume(home: Path, run_id: str, *, on_event: OnEvent | None = None) -> RunReport:
+def resume(
+    home: Path, run_id: str, *, on_event: OnEvent | None = None, drain: Drain | None = None
+) -> RunReport:
     """Continue a run that was stopped or killed; a finished run returns its report.
+
+    Args:
+        home: The data folder.
+        run_id: The run.
+        on_event: Called with every event, one at a time, from worker threads.
+        drain: Lets other threads ask the run to stop.
 
     Raises:
         RunInUseError: Another process is working on the run.
         RunError: There is no such run, or its tasks have changed.
     """
-    raise RunError("not here yet")
+    directory = open_run(home, run_id)
+    report = directory.read_report()
+    if report is not None and report.status == "finished":
+        return report
+    plan = _plan(directory.settings())
+    return carry_out(directory, plan, on_event=on_event, drain=drain)
+
+
+async def arun(settings: Settings, *, on_event: OnEvent | None = None) -> RunReport:
+    """Like `run`, beside the event loop; cancelling drains the run, which stays resumable."""
+    drain = Drain()
+    return await _beside(drain, lambda: run(settings, on_event=on_event, drain=drain))
 
 
 async def aresume(home: Path, run_id: str, *, on_event: OnEvent | None = None) -> RunReport:
-    """Like `resume`; cancelling the task drains the run, which stays resumable."""
-    raise RunError("not here yet")
+    """Like `resume`, beside the event loop; cancelling drains the run, which stays resumable."""
+    drain = Drain()
+    return await _beside(drain, lambda: resume(home, run_id, on_event=on_event, drain=drain))
 
 
 def list_runs(home: Path) -> Sequence[RunReport]:
     """Return the reports of all runs under `home`, newest first."""
-    raise RunError("not here yet")
+    return [_report(directory) for directory in run_directories(home)]
 
 
 def load_report(home: Path, run_id: str) -> RunReport:
@@ -65,4 +110,122 @@ def load_report(home: Path, run_id: str) -> RunReport:
     Raises:
         RunError: There is no such run; the message names the nearest ids.
     """
-    raise RunError("not here yet")
+    return _report(open_run(home, run_id))
+
+
+def environment_of(
+    settings: Settings, *, sandbox_factory: Callable[[], Sandbox] | None = None
+) -> Environment:
+    """Return a new environment as `settings` describe it; the caller closes it.
+
+    Args:
+        settings: Its sections `env` and `sandbox` count.
+        sandbox_factory: Makes the sandbox instead of the settings.
+
+    Raises:
+        UnknownNameError: The environment or one of its options does not exist.
+    """
+    options = dict(settings.env.options)
+    if settings.env.tasks is not None:
+        options["tasks"] = str(settings.env.tasks)
+    return make_environment(
+        settings.env.name,
+        sandbox_factory=sandbox_factory or (lambda: sandbox_of(settings)),
+        **options,
+    )
+
+
+def sandbox_of(settings: Settings) -> Sandbox:
+    """Return a new sandbox, not yet started, as `settings.sandbox` describes it."""
+    from agentevo_environments.sandboxes import make_sandbox
+
+    return make_sandbox(settings.sandbox.backend, allow_unsafe=settings.sandbox.allow_unsafe)
+
+
+def tasks_of(settings: Settings) -> Sequence[Task]:
+    """Return the tasks that `settings.env` selects; at least one, with unique ids.
+
+    Raises:
+        RunError: There is no task, or two have the same id.
+        EnvironmentsError: The environment or its task file is not right.
+    """
+    environment = environment_of(settings)
+    try:
+        chosen = settings.env
+        tasks = environment.tasks(split=chosen.split, n=chosen.n, seed=chosen.seed)
+    finally:
+        environment.close()
+    if not tasks:
+        raise RunError(f"{_origin(settings)} has no tasks in split {settings.env.split!r}")
+    seen: set[str] = set()
+    for task in tasks:
+        if task.id in seen:
+            raise RunError(f"{_origin(settings)} has two tasks with the id {task.id!r}; rename one")
+        seen.add(task.id)
+    return tasks
+
+
+def model_of(settings: Settings) -> AnyModel:
+    """Return the model that `settings.model` describes.
+
+    Raises:
+        UnknownModelError: It does not exist.
+        ModelError: Its package or API key is missing.
+    """
+    chosen = settings.model
+    remote = not chosen.spec.startswith(("llamacpp:", "seed"))
+    return init_model(
+        chosen.spec,
+        temperature=chosen.temperature,
+        max_tokens=chosen.max_tokens,
+        timeout=chosen.timeout_s if remote else None,
+        max_retries=chosen.max_retries if remote else None,
+        **chosen.options,
+    )
+
+
+def _plan(settings: Settings) -> RunPlan:
+    return RunPlan(
+        settings=settings,
+        tasks=tasks_of(settings),
+        model=model_of(settings),
+        make_world=lambda: _world(settings),
+    )
+
+
+def _world(settings: Settings) -> World:
+    made: list[Sandbox] = []
+
+    def make() -> Sandbox:
+        made.append(sandbox_of(settings))
+        return made[-1]
+
+    environment = environment_of(settings, sandbox_factory=make)
+    return World(environment, made[-1] if made else None)
+
+
+def _report(directory: RunDirectory) -> RunReport:
+    written = directory.read_report()
+    if written is not None and written.status == "finished":
+        return written
+    with read_ledger(directory.checkpoints) as ledger:
+        if directory.is_running():
+            return report_of(directory, ledger, "running")
+        report = report_of(directory, ledger, "interrupted")
+    return written if written and len(written.episodes) == len(report.episodes) else report
+
+
+async def _beside(drain: Drain, work: Callable[[], RunReport]) -> RunReport:
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        drain.request("cancelled")
+        await asyncio.wait([task])
+        raise
+
+
+def _origin(settings: Settings) -> str:
+    if settings.env.tasks is not None:
+        return f"the task file {str(settings.env.tasks)!r}"
+    return f"the environment {settings.env.name!r}"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from langgraph.errors import GraphBubbleUp
 
 from agentevo.episode.state import FailureState
-from agentevo_environments.errors import SandboxError
+from agentevo_environments.errors import SandboxError, SandboxUnavailableError
 
 Part = Literal["model", "environment", "memory"]
 MACHINERY = frozenset({"model", "sandbox", "environment", "memory"})
@@ -19,11 +19,12 @@ def recorded_failures(update: dict[str, Any], part: Part) -> Iterator[None]:
     """Record any error of the block as `update["failure"]`; the episode then goes to its grade.
 
     This is the one place where a broken model, sandbox, environment or memory turns into data.
-    Interrupts and drain requests of the graph pass through.
+    Interrupts and drain requests of the graph pass through, and so does a sandbox that cannot
+    start on this machine at all: no episode could do better.
     """
     try:
         yield
-    except GraphBubbleUp:
+    except (GraphBubbleUp, SandboxUnavailableError):
         raise
     except SandboxError as error:
         update["failure"] = failure("sandbox", error)

@@ -153,7 +153,7 @@ def test_memory_is_recalled_into_the_prompt_and_observes_the_outcome(
 ) -> None:
     notebook = Notebook()
     state = state_of(make_context(make_add(1), make_add(2), memory=notebook), reach_3)
-    assert "Rules:\n- Add in small steps." in state["messages"][0].text
+    assert "\n- Add in small steps." in state["messages"][0].text
     (outcome,) = notebook.outcomes
     assert (outcome.recalled, outcome.solved, outcome.episode_id) == (("r1",), True, "e")
     assert json.loads(outcome.turns[1].action) == {"name": "add", "arguments": {"amount": 2}}
