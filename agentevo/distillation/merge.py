@@ -57,9 +57,7 @@ def merge_adapters(
     weights = [weight for _, weight in parts]
     options = {"density": density} if combination in _SPARSE else {}
     try:
-        model.add_weighted_adapter(
-            names, weights, _MERGED, combination_type=combination, **options
-        )
+        model.add_weighted_adapter(names, weights, _MERGED, combination_type=combination, **options)
     except ValueError as error:
         raise AdapterError(f"{combination} cannot join these adapters: {error}") from error
     model.set_adapter(_MERGED)
