@@ -101,7 +101,8 @@ async def aresume(home: Path, run_id: str, *, on_event: OnEvent | None = None) -
 
 def list_runs(home: Path) -> Sequence[RunReport]:
     """Return the reports of all runs under `home`, newest first."""
-    return [_report(directory) for directory in run_directories(home)]
+    reports = [_report(directory) for directory in run_directories(home)]
+    return sorted(reports, key=lambda report: report.started_at, reverse=True)
 
 
 def load_report(home: Path, run_id: str) -> RunReport:
