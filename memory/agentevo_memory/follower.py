@@ -1,0 +1,161 @@
+"""Keeping the searchable state in step with the journal, in every process by itself.
+
+`follow` reads what changed since it last looked; nothing else tells a process what another one wrote,
+so an answer is never older than the question.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentevo_memory.corpus import Corpus, SlotVectors
+from agentevo_memory.embedding.base import Embedder
+from agentevo_memory.errors import EmbeddingError
+from agentevo_memory.indexes.base import DenseIndex
+from agentevo_memory.indexes.exact import ExactIndex
+from agentevo_memory.journal import IndexRow, Journal
+from agentevo_memory.record import RECALLABLE, Status
+
+EMBED_BATCH = 256
+
+Progress = Callable[[int, int], None]
+"""Called with the number of texts done and the number of all."""
+
+Vectors = NDArray[np.float32]
+
+
+class Follower:
+    """The corpus of what may be recalled, following one journal."""
+
+    def __init__(self, journal: Journal, embedder: Embedder, dense: DenseIndex) -> None:
+        self._journal = journal
+        self._embedder = embedder
+        self._dense = dense
+        self._corpus = Corpus(dense, RECALLABLE)
+        self._seq = 0
+
+    def follow(self) -> Corpus:
+        """Take over what changed and return the corpus."""
+        head = self._journal.head()
+        if head != self._seq:
+            if head < self._seq:
+                self.restart()
+            rows = self._journal.index_rows(self._seq)
+            self._corpus.apply(rows, load_vectors(self._journal, self._embedder, rows))
+            self._seq = head
+        return self._corpus
+
+    def restart(self) -> None:
+        """Forget everything; the next `follow` reads the whole journal."""
+        self._dense.remove(self._corpus.rows())
+        self._corpus = Corpus(self._dense, RECALLABLE)
+        self._seq = 0
+
+    def close(self) -> None:
+        """Release the index."""
+        self._dense.close()
+
+    @property
+    def seq(self) -> int:
+        """Sequence number up to which the journal was followed."""
+        return self._seq
+
+
+def load_vectors(journal: Journal, embedder: Embedder, rows: Sequence[IndexRow]) -> SlotVectors:
+    """Return the stored vectors of `rows`, by row number."""
+    few = "AND rid IN (SELECT value FROM json_each(?))" if len(rows) < 1000 else "AND ?<>''"
+    wanted = str([row.rid for row in rows])
+    found: dict[int, list[tuple[int, Vectors]]] = defaultdict(list)
+    sql = f"SELECT rid, slot, data FROM vector WHERE model=? {few}"
+    for rid, slot, data in journal.query(sql, (embedder.model_id, wanted)):
+        found[rid].append((slot, unpack(data, embedder.dimension)))
+    return found
+
+
+def unpack(data: bytes, dimension: int) -> Vectors:
+    """Return a stored vector.
+
+    Raises:
+        EmbeddingError: If it has another dimension than the embedder's.
+    """
+    if len(data) != 4 * dimension:
+        raise EmbeddingError(
+            f"a stored vector has {len(data) // 4} dimensions, the embedder gives {dimension}; "
+            "run `agentevo memory reindex --embed`"
+        )
+    return np.frombuffer(data, dtype="<f4")
+
+
+def embed_missing(journal: Journal, embedder: Embedder, progress: Progress | None = None) -> int:
+    """Give every record a vector of the present model; then drop those of other models.
+
+    Interrupted, it goes on where it stopped; until it is done the old vectors stay.
+
+    Returns:
+        The number of records that were embedded.
+    """
+    rows = journal.query(
+        "SELECT id, gist FROM record WHERE status<>'erased' AND gist<>'' AND NOT EXISTS"
+        " (SELECT 1 FROM vector WHERE vector.rid=record.rid AND model=?) ORDER BY rid",
+        (embedder.model_id,),
+    )
+    for start in range(0, len(rows), EMBED_BATCH):
+        batch = rows[start : start + EMBED_BATCH]
+        vectors = embedder.embed([gist for _, gist in batch])
+        with journal.transaction("embed") as tx:
+            for (record_id, _), vector in zip(batch, vectors, strict=True):
+                tx.set_vectors(record_id, {(0, embedder.model_id): vector.tobytes()})
+                tx.touch(record_id)
+        if progress is not None:
+            progress(min(start + EMBED_BATCH, len(rows)), len(rows))
+    old = journal.query("SELECT DISTINCT model FROM vector WHERE model<>?", (embedder.model_id,))
+    if old:
+        with journal.transaction("embed") as tx:
+            for (model,) in old:
+                tx.drop_vectors(model=model)
+            tx.note({"model": embedder.model_id})
+    return len(rows)
+
+
+def historical_corpus(
+    journal: Journal, embedder: Embedder, statuses: frozenset[Status], until: float | None
+) -> Corpus:
+    """Return a corpus of other statuses, or of what was known at an earlier time."""
+    corpus = Corpus(ExactIndex(), statuses)
+    rows = journal.index_rows() if until is None else rows_known_at(journal, until)
+    corpus.apply(rows, load_vectors(journal, embedder, rows))
+    return corpus
+
+
+def rows_known_at(journal: Journal, until: float) -> list[IndexRow]:
+    """Return the rows of all records as they were at an earlier time."""
+    from agentevo_memory.history import records_at
+    from agentevo_memory.transaction import dump, pack_namespace
+
+    numbers = dict(journal.query("SELECT id, rid FROM record"))
+    return [
+        IndexRow(
+            numbers[record.id],
+            pack_namespace(record.namespace),
+            record.kind,
+            record.status,
+            record.environment,
+            record.scope,
+            record.indexed_text,
+            dump(record.entities),
+            record.valid_from,
+            record.valid_to,
+            record.expires_at,
+            record.session,
+            record.sequence,
+        )
+        for record in records_at(journal, until)
+    ]
+
+
+def index_folder(journal: Journal) -> Path:
+    """Return where index files of a store lie."""
+    return journal.folder / "index"

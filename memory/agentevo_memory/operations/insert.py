@@ -1,0 +1,373 @@
+"""insert: take a draft into the memory without repeating, corrupting or poisoning what is there.
+
+A draft is compared with what the journal holds, in the same transaction that stores it. The same text
+makes the old record stronger; texts that differ in a number, a negation, a name or the order of words
+are never merged. Who wrote a text decides what it may become: text of tools and environments is data.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from agentevo_memory.errors import RecordError, UnknownRecordError
+from agentevo_memory.journal import Journal, Selection, hash_key
+from agentevo_memory.language import names_in, negations_in, numbers_in, text_keys, words_in_order
+from agentevo_memory.record import (
+    INSTRUCTING_TRUST,
+    ORIGIN_TRUST,
+    Draft,
+    Record,
+    Status,
+    new_id,
+)
+from agentevo_memory.retention import reinforced
+from agentevo_memory.transaction import Transaction, pack_namespace
+
+Action = Literal["added", "reinforced", "merged", "superseded", "quarantined"]
+NEAR_COSINE = 0.95
+ECHO_SHARE = 0.9
+_ECHO_WORDS = 4
+
+_INJECTION = re.compile(
+    r"""ignore\s+(?:all\s+|any\s+|the\s+|your\s+)*(?:previous|prior|above|earlier|other)
+    |disregard\s+(?:all|any|the|your|previous|prior)
+    |forget\s+(?:all|everything|your)\s+(?:previous|instructions|rules)
+    |(?:new|updated|real|hidden|secret)\s+(?:system\s+)?instructions?\b
+    |system\s+prompt|</?(?:system|memory|im_start|im_end|tool_call)\b|<\|im_
+    |you\s+are\s+now\b|act\s+as\s+(?:if|an?\s+admin|root)
+    |(?:do\s+not|don't|never)\s+(?:tell|inform|mention|reveal|alert)\b
+    |from\s+now\s+on|in\s+(?:all\s+)?future\s+(?:tasks|sessions|conversations|requests)
+    |(?:whenever|every\s+time|each\s+time|as\s+soon\s+as|when)\s+(?:you|the\s+user|anyone|a\s+user)
+     \s+(?:see|sees|read|reads|ask|asks|mention|mentions|say|says|request|requests)
+    |(?:remember|memori[sz]e|store|save|add|persist)\s+(?:this|that|the\s+following|it)
+     \b.{0,40}\b(?:rule|memory|instruction|permanent|always)
+    |(?:send|post|upload|forward|exfiltrate|leak)\b.{0,60}\b(?:https?://|password|token|secret|key)
+    |(?:override|bypass|disable|turn\s+off)\s+(?:the\s+|all\s+|any\s+)?
+     (?:safety|security|filter|guard|check|verification|policy|policies)
+    |忽略(?:之前|以上|先前)|无视(?:之前|以上)|从现在(?:起|开始)""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InsertResult:
+    """What became of a draft.
+
+    Attributes:
+        action: What was done.
+        id: The record that now stands for the draft.
+        reason: Why, in one sentence.
+        matched: Ids of the older records that decided it.
+        operation: Number for `undo`; 0 if nothing was written.
+    """
+
+    action: Action
+    id: str
+    reason: str
+    matched: tuple[str, ...] = ()
+    operation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of a verify-before-write hook.
+
+    Attributes:
+        passed: Whether the rule held in its check.
+        verifier: Who checked.
+        evidence: What was seen.
+    """
+
+    passed: bool
+    verifier: str
+    evidence: str = ""
+
+
+Verifier = Callable[[Draft], Verdict | None]
+"""Checks a rule before it is written, such as by replaying a task; None if it cannot say."""
+
+SlotVectors = Mapping[tuple[int, str], bytes]
+Cosine = Callable[[str], float]
+"""Gives the cosine of the draft and an existing record by its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A draft with all that was computed for it before the transaction.
+
+    Attributes:
+        draft: The draft.
+        vectors: Its vectors by slot and model id.
+        cosine: Compares it with a record of the store.
+        verdict: What the verifier said, if one was asked.
+        supersedes: Ids of records that it replaces.
+        idempotency_key: The same key is carried out once only; "" for none.
+    """
+
+    draft: Draft
+    vectors: SlotVectors
+    cosine: Cosine
+    verdict: Verdict | None = None
+    supersedes: tuple[str, ...] = ()
+    idempotency_key: str = ""
+
+
+def insert(journal: Journal, tx: Transaction, offer: Offer) -> InsertResult:
+    """Carry out one insert inside a running transaction.
+
+    Raises:
+        UnknownRecordError: If a parent or a superseded record does not exist.
+    """
+    if offer.idempotency_key:
+        earlier = journal.remembered(offer.idempotency_key)
+        if earlier is not None:
+            return InsertResult(
+                earlier["action"], earlier["id"], "this key was carried out before", (), 0
+            )
+    result = _decide(journal, tx, offer)
+    if offer.idempotency_key:
+        tx.remember(hash_key(offer.idempotency_key), {"action": result.action, "id": result.id})
+    return result
+
+
+def _decide(journal: Journal, tx: Transaction, offer: Offer) -> InsertResult:
+    draft = offer.draft
+    parents = [_parent(journal, parent) for parent in draft.provenance.parents]
+    replaced = [_parent(journal, old) for old in offer.supersedes]
+    if not replaced:
+        if (echoed := _echo(journal, draft)) is not None:
+            return InsertResult(
+                "merged", echoed, "repeats a record that was recalled into this run", (echoed,)
+            )
+        if (same := _same(journal, draft)) is not None:
+            if draft.kind not in ("rule", "skill") or same.trust >= lineage_trust(draft, parents):
+                return _reinforce(tx, same, draft)
+            replaced.append(same)
+    conflicts: list[Record] = []
+    for old in _framed(journal, draft) if not replaced else []:
+        if _differs(old, draft):
+            conflicts.append(old)
+        elif offer.cosine(old.id) >= NEAR_COSINE:
+            return _merge(tx, old, draft)
+    replaced += [old for old in _keyed(journal, draft) if old not in replaced]
+    return _write(tx, offer, parents, replaced, conflicts)
+
+
+def _write(
+    tx: Transaction,
+    offer: Offer,
+    parents: list[Record],
+    replaced: list[Record],
+    conflicts: list[Record],
+) -> InsertResult:
+    draft = offer.draft
+    trust = lineage_trust(draft, parents)
+    status, reason = birth_status(draft, trust, parents, offer.verdict)
+    stronger = [old for old in replaced if old.trust > trust and old.status == "active"]
+    trusted = [old for old in conflicts if old.may_instruct and old.trust > trust]
+    if status != "quarantined" and (stronger or (trusted and draft.kind == "rule")):
+        status, reason = "quarantined", "contradicts a record of higher trust"
+    verified = offer.verdict.verifier if offer.verdict and offer.verdict.passed else ""
+    record = as_record(draft, trust, status, tx.now, verified)
+    tx.add(record, offer.vectors)
+    for old in conflicts:
+        tx.link(record.id, "contradicts", old.id)
+    if status == "quarantined":
+        matched = tuple(old.id for old in (*replaced, *conflicts))
+        return InsertResult("quarantined", record.id, reason, matched, tx.operation)
+    for old in replaced:
+        supersede(tx, old, record.id)
+    if replaced:
+        ids = tuple(old.id for old in replaced)
+        return InsertResult("superseded", record.id, "replaces what it is about", ids, tx.operation)
+    matched = tuple(old.id for old in conflicts)
+    if conflicts:
+        reason += "; differs in a number or a negation from an older record"
+    return InsertResult("added", record.id, reason, matched, tx.operation)
+
+
+def lineage_trust(draft: Draft, parents: list[Record]) -> float:
+    """Return the least trust of the draft's origin and of everything it was derived from."""
+    return min([ORIGIN_TRUST[draft.provenance.origin], *(parent.trust for parent in parents)])
+
+
+def as_record(
+    draft: Draft, trust: float, status: Status, now_s: float, verified_by: str = ""
+) -> Record:
+    """Return the record that a draft becomes."""
+    values = {entry.name: getattr(draft, entry.name) for entry in fields(Draft)}
+    return Record(
+        **values,
+        id=new_id(now_s),
+        trust=trust,
+        status=status,
+        created_at=now_s,
+        updated_at=now_s,
+        verified_by=verified_by,
+    )
+
+
+def birth_status(
+    draft: Draft, trust: float, parents: list[Record], verdict: Verdict | None
+) -> tuple[Status, str]:
+    """Return the status that a new record starts with, and why."""
+    data = trust < INSTRUCTING_TRUST
+    if any(parent.status == "quarantined" for parent in parents):
+        return "quarantined", "derived from a quarantined record"
+    if data and is_injection(f"{draft.text}\n{draft.body}"):
+        return "quarantined", "text from outside that gives orders to the agent"
+    if draft.kind not in ("rule", "skill"):
+        return "active", "new"
+    if verdict is not None and not verdict.passed:
+        return "quarantined", f"refused by {verdict.verifier}: {verdict.evidence}"
+    if verdict is not None:
+        return "active", f"verified by {verdict.verifier}"
+    if draft.provenance.origin in ("tool", "environment", "import"):
+        return "quarantined", "a rule written by a tool, an environment or an import"
+    if draft.provenance.origin in ("human", "user") and not data:
+        return "active", "stated by a person"
+    return "candidate", "new; a rule is active once it is verified"
+
+
+def is_injection(text: str) -> bool:
+    """Return whether `text` tries to give orders to whoever reads it.
+
+    A net for the crude cases only: what text may influence is decided by its origin.
+    """
+    return bool(_INJECTION.search(text))
+
+
+def supersede(tx: Transaction, old: Record, new_id_: str) -> Record:
+    """Close the validity of `old` in favour of a newer record."""
+    tx.link(new_id_, "supersedes", old.id)
+    return tx.change(old, f"superseded by {new_id_}", status="superseded", valid_to=tx.now)
+
+
+def _parent(journal: Journal, record_id: str) -> Record:
+    try:
+        record = journal.get(record_id)
+    except UnknownRecordError:
+        raise UnknownRecordError(
+            f"parent or superseded record {record_id!r} does not exist; insert it first"
+        ) from None
+    if record.status == "erased":
+        raise RecordError(f"record {record_id!r} was erased and cannot be built upon")
+    return record
+
+
+def _echo(journal: Journal, draft: Draft) -> str | None:
+    run_id = draft.provenance.run_id
+    if not run_id or draft.kind == "experience":
+        return None
+    words = words_in_order(draft.text)
+    if len(words) < _ECHO_WORDS:
+        return None
+    for src, _, _ in journal.edges(rel="used_in_run", dst=f"run:{run_id}"):
+        recalled = journal.get(src)
+        known = set(words_in_order(recalled.text))
+        share = sum(word in known for word in words) / len(words)
+        if recalled.namespace == draft.namespace and share >= ECHO_SHARE:
+            if not _differs(recalled, draft):
+                return src
+    return None
+
+
+def _same(journal: Journal, draft: Draft) -> Record | None:
+    if draft.kind == "experience":
+        return None
+    rows = journal.query(
+        "SELECT id FROM record WHERE namespace=? AND kind=? AND text_key=? AND key=?"
+        " AND environment=? AND scope=? AND status NOT IN ('erased', 'superseded')"
+        " ORDER BY rid DESC LIMIT 1",
+        (
+            pack_namespace(draft.namespace),
+            draft.kind,
+            text_keys(draft)[0],
+            draft.key,
+            draft.environment,
+            draft.scope,
+        ),
+    )
+    return journal.get(rows[0][0]) if rows else None
+
+
+def _framed(journal: Journal, draft: Draft) -> list[Record]:
+    if draft.kind == "experience" or draft.body:
+        return []
+    rows = journal.query(
+        "SELECT id FROM record WHERE namespace=? AND kind=? AND frame_key=?"
+        " AND environment=? AND scope=? AND status IN ('active', 'candidate') LIMIT 20",
+        (
+            pack_namespace(draft.namespace),
+            draft.kind,
+            text_keys(draft)[1],
+            draft.environment,
+            draft.scope,
+        ),
+    )
+    return [journal.get(row[0]) for row in rows]
+
+
+def _keyed(journal: Journal, draft: Draft) -> list[Record]:
+    if not draft.key:
+        return []
+    selection = Selection(
+        namespace=draft.namespace,
+        kinds=(draft.kind,),
+        key=draft.key,
+        statuses=("active", "candidate", "dormant"),
+    )
+    return [
+        old
+        for old in journal.records(selection)
+        if (old.environment, old.scope) == (draft.environment, draft.scope)
+    ]
+
+
+def _differs(old: Draft, new: Draft) -> bool:
+    return (
+        numbers_in(old.text) != numbers_in(new.text)
+        or negations_in(old.text) != negations_in(new.text)
+        or names_in(old.text) | set(old.entities) != names_in(new.text) | set(new.entities)
+    )
+
+
+def _reinforce(tx: Transaction, old: Record, draft: Draft) -> InsertResult:
+    tx.change(
+        old,
+        "inserted again",
+        strength=reinforced(old, tx.now),
+        last_used=tx.now,
+        status=woken(old) if old.status == "dormant" else old.status,
+        tags=_union(old.tags, draft.tags),
+    )
+    tx.link(old.id, "said_by", _origin(draft))
+    return InsertResult("reinforced", old.id, "the same text", (old.id,), tx.operation)
+
+
+def woken(record: Record) -> Status:
+    """Return the status in which a dormant or quarantined record comes back."""
+    instructs = record.kind in ("rule", "skill")
+    trusted = bool(record.verified_by) or record.trust >= ORIGIN_TRUST["user"]
+    return "candidate" if instructs and not trusted else "active"
+
+
+def _merge(tx: Transaction, old: Record, draft: Draft) -> InsertResult:
+    tx.change(
+        old,
+        f"merged with another wording: {draft.text}",
+        strength=reinforced(old, tx.now),
+        last_used=tx.now,
+        tags=_union(old.tags, draft.tags),
+    )
+    tx.link(old.id, "said_by", _origin(draft))
+    return InsertResult("merged", old.id, "the same in other inflections", (old.id,), tx.operation)
+
+
+def _origin(draft: Draft) -> str:
+    return f"{draft.provenance.origin}:{draft.provenance.source}"
+
+
+def _union(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*old, *new)))

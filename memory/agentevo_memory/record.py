@@ -1,0 +1,289 @@
+"""What the memory holds: frozen records with provenance, outcome, trust and a life of their own.
+
+A record is an experience or a rationale (rule, skill, fact, summary) of the survey's section 6.
+`Draft` is what a caller offers; the memory answers with a `Record`, to which it adds everything
+that it alone decides: id, trust, status, strength, times.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, cast, get_args
+
+from agentevo_memory.errors import RecordError
+
+Kind = Literal["experience", "rule", "skill", "fact", "summary"]
+Status = Literal[
+    "candidate", "active", "dormant", "superseded", "quarantined", "distilled", "erased"
+]
+Origin = Literal["human", "user", "model", "import", "environment", "tool"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+STATUSES: tuple[Status, ...] = get_args(Status)
+RECALLABLE: frozenset[Status] = frozenset({"candidate", "active"})
+
+ORIGIN_TRUST: Mapping[Origin, float] = {
+    "human": 1.0,
+    "user": 0.8,
+    "model": 0.6,
+    "import": 0.4,
+    "environment": 0.2,
+    "tool": 0.2,
+}
+"""Trust of text by who wrote it. Text that programs produced is data: it never instructs."""
+
+INSTRUCTING_TRUST = 0.6
+"""From this trust on, a record's text may become an instruction without being verified."""
+
+GIST_CHARS = 600
+TEXT_CHARS = 4 * 1024 * 1024
+LABEL_CHARS = 200
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_id(now_s: float | None = None) -> str:
+    """Return a ULID: 48 bits of milliseconds, 80 random bits, sortable by creation time."""
+    milliseconds = int((time.time() if now_s is None else now_s) * 1000) & ((1 << 48) - 1)
+    number = (milliseconds << 80) | secrets.randbits(80)
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a task ended, and who says so.
+
+    Attributes:
+        success: The verdict, or None where there is none.
+        score: From 0 to 1, or None.
+        verifier: Who judged: an environment, a test, a person.
+    """
+
+    success: bool | None = None
+    score: float | None = None
+    verifier: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a record comes from.
+
+    Attributes:
+        origin: The class of its author; decides the trust.
+        source: The author's name within the class: a tool, a user, a model, a file.
+        actor: Who carried out the write.
+        run_id: The run it was written in, or "".
+        step: The step of that run.
+        parents: Ids of the records it was derived from.
+    """
+
+    origin: Origin = "user"
+    source: str = ""
+    actor: str = ""
+    run_id: str = ""
+    step: int = 0
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A record as its author offers it.
+
+    Attributes:
+        text: What is shown to a reader; at most 4 Mi characters.
+        namespace: Whose memory: one to eight labels. Namespaces never see each other.
+        kind: What it is.
+        gist: What is indexed; "" takes the first 600 characters of `text`.
+        body: The full material (a trajectory), kept but not indexed.
+        key: What the record is about; a new record with the key of an older one supersedes it.
+        ability, environment, scope, task_id: Where it was learnt and where it applies.
+        outcome: How it ended.
+        provenance: Where it comes from.
+        entities: Names it concerns; they boost matches and stay out of the embedded text.
+        tags: Free labels.
+        session, sequence: Place in a conversation; neighbours give each other context.
+        data: Free JSON values.
+        ttl_s: Seconds to live, or None for ever.
+        valid_from, valid_to: When the statement holds, seconds since the epoch.
+        pinned: Never forgotten by a policy.
+    """
+
+    text: str
+    namespace: tuple[str, ...] = ("default",)
+    kind: Kind = "fact"
+    gist: str = ""
+    body: str = ""
+    key: str = ""
+    ability: str = ""
+    environment: str = ""
+    scope: str = ""
+    task_id: str = ""
+    outcome: Outcome = field(default_factory=Outcome)
+    provenance: Provenance = field(default_factory=Provenance)
+    entities: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    session: str = ""
+    sequence: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+    ttl_s: float | None = None
+    valid_from: float | None = None
+    valid_to: float | None = None
+    pinned: bool = False
+
+    def __post_init__(self) -> None:
+        check_draft(self)
+
+    @property
+    def indexed_text(self) -> str:
+        """The text that is embedded and searched by words."""
+        return (self.gist or self.text)[:GIST_CHARS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Draft):
+    """A record of the memory: a draft plus what the memory decides.
+
+    Attributes:
+        id: ULID.
+        trust: From 0 to 1, the minimum over its origin and its whole lineage.
+        status: Where it is in its life; only candidate and active records are recalled.
+        strength: Ebbinghaus strength S; 1 at birth, grows by helping.
+        uses, helped, harmed: Outcomes it took part in, and how they ended.
+        created_at, updated_at, last_used: Seconds since the epoch.
+        verified_by: The evidence that made a candidate active, or "".
+        distilled_in: Adapters whose weights hold it.
+        revision: Counts the changes.
+    """
+
+    id: str
+    trust: float = 0.0
+    status: Status = "active"
+    strength: float = 1.0
+    uses: int = 0
+    helped: int = 0
+    harmed: int = 0
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    last_used: float = 0.0
+    verified_by: str = ""
+    distilled_in: tuple[str, ...] = ()
+    revision: int = 0
+
+    @property
+    def expires_at(self) -> float | None:
+        """When its time to live ends; use and change start it again."""
+        if self.ttl_s is None:
+            return None
+        return max(self.updated_at, self.last_used) + self.ttl_s
+
+    @property
+    def may_instruct(self) -> bool:
+        """Whether its text may stand in a prompt as an instruction."""
+        return self.status == "active" and (
+            bool(self.verified_by) or self.trust >= INSTRUCTING_TRUST
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Record":
+        """Return the record that `to_dict` gave.
+
+        Raises:
+            RecordError: For unknown or missing fields, or values out of range.
+        """
+        known = {entry.name for entry in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise RecordError(f"unknown record fields {unknown}; allowed: {sorted(known)}")
+        given = dict(values)
+        try:
+            for name in ("namespace", "entities", "tags", "distilled_in"):
+                given[name] = tuple(given.get(name, ()))
+            given["outcome"] = Outcome(**given.get("outcome", {}))
+            origin = dict(given.get("provenance", {}))
+            origin["parents"] = tuple(origin.get("parents", ()))
+            given["provenance"] = Provenance(**origin)
+            return cls(**given)
+        except (TypeError, AttributeError) as error:
+            raise RecordError(f"{values!r:.200} is not a record: {error}") from error
+
+
+def check_text(name: str, text: object, limit: int = TEXT_CHARS) -> str:
+    """Return `text` if it can be stored.
+
+    Raises:
+        RecordError: If it is no str, too long, or holds control characters or lone surrogates.
+    """
+    if not isinstance(text, str):
+        raise RecordError(f"{name} must be str, got {type(text).__name__}; decode it first")
+    if len(text) > limit:
+        raise RecordError(f"{name} has {len(text)} characters; at most {limit}: shorten it")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RecordError(
+            f"{name} holds the lone surrogate {text[error.start]!r} at {error.start}; "
+            "decode the bytes with errors='replace'"
+        ) from None
+    if not text.isprintable():
+        for position, character in enumerate(text):
+            if character < " " and character not in "\n\t\r":
+                raise RecordError(
+                    f"{name} holds the control character {character!r} at {position}; "
+                    "binary content is not text: store a description or a path"
+                )
+    return text
+
+
+def check_namespace(namespace: object) -> tuple[str, ...]:
+    """Return `namespace` if it is one.
+
+    Raises:
+        RecordError: If it is not a tuple of one to eight non-empty printable labels.
+    """
+    if not isinstance(namespace, tuple) or not 1 <= len(namespace) <= 8:
+        raise RecordError(
+            f"namespace must be a tuple of 1 to 8 labels, got {namespace!r}; such as ('me',)"
+        )
+    for label in namespace:
+        if not isinstance(label, str) or not label or not label.isprintable():
+            raise RecordError(f"{label!r} in namespace {namespace!r} is not a printable label")
+        if len(label) > LABEL_CHARS:
+            raise RecordError(f"namespace label of {len(label)} characters; at most {LABEL_CHARS}")
+    return cast("tuple[str, ...]", namespace)
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise RecordError, listing what is allowed, unless `value` is one of it."""
+    if value not in allowed:
+        raise RecordError(f"unknown {name} {value!r}; allowed: {', '.join(allowed)}")
+
+
+def check_draft(draft: Draft) -> None:
+    """Raise RecordError at the first field of `draft` that cannot be stored."""
+    check_namespace(draft.namespace)
+    check_choice("kind", draft.kind, KINDS)
+    check_choice("origin", draft.provenance.origin, tuple(ORIGIN_TRUST))
+    if isinstance(draft, Record):
+        check_choice("status", draft.status, STATUSES)
+    if not check_text("text", draft.text).strip() and not _is_erased(draft):
+        raise RecordError("text is empty; a record needs something to remember")
+    check_text("gist", draft.gist)
+    check_text("body", draft.body)
+    for name in ("key", "ability", "environment", "scope", "task_id", "session"):
+        check_text(name, getattr(draft, name), 1000)
+    for label in (*draft.entities, *draft.tags):
+        check_text("entities and tags", label, LABEL_CHARS)
+    if draft.ttl_s is not None and not draft.ttl_s > 0:
+        raise RecordError(f"ttl_s must be positive seconds or None, got {draft.ttl_s!r}")
+    score = draft.outcome.score
+    if score is not None and not 0 <= score <= 1:
+        raise RecordError(f"outcome.score must be in [0, 1], got {score!r}")
+
+
+def _is_erased(draft: Draft) -> bool:
+    return isinstance(draft, Record) and draft.status == "erased"

@@ -1,0 +1,182 @@
+"""How candidates become a ranking: convex fusion of channels, collapse, quotas, budget; pure functions.
+
+Dense and lexical scores are brought to [0, 1] within the pool and mixed by fixed or learned weights
+(reciprocal-rank fusion loses up to 11 points of recall against it). Recency never ranks; retention
+breaks ties only.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentevo_memory.corpus import Pool
+from agentevo_memory.language import cjk_share, negations_in, numbers_in, text_keys
+from agentevo_memory.record import RECALLABLE, Kind, Record, Status
+
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The share of each channel in a score.
+
+    Attributes:
+        dense: Cosine of query and record.
+        lexical: BM25.
+        entity: The record concerns a name that the query mentions.
+        context: What a record gains from its better neighbour in the same session.
+        question: What a record loses that only asks.
+        retention: Ebbinghaus retention; a tie-break, at most .02.
+    """
+
+    dense: float = 0.6
+    lexical: float = 0.4
+    entity: float = 0.15
+    context: float = 0.6
+    question: float = 0.1
+    retention: float = 0.01
+
+
+LEXICAL_ONLY = Weights(dense=0.0, lexical=1.0)
+"""For scripts that the embedder was not trained on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to look for.
+
+    Attributes:
+        text: The question; its words and its meaning are both used.
+        namespace: Where to look; nothing outside is read.
+        kinds: Which kinds; empty for all.
+        environment, scope: Only records of this environment or scope; "" for all.
+        k: At most so many hits.
+        budget_tokens: At most so many tokens of text together, or None.
+        quotas: At most so many hits of a kind.
+        floor: Least evidence (cosine, or share of the query's words) of a hit; below it the
+            memory abstains.
+        collapse: Leave out hits that only repeat a better one in other inflections.
+        statuses: Which statuses; the default is what may be recalled.
+        valid_at: The time the statements must hold at, or None for now.
+        known_at: What the memory knew at this time, or None for now.
+    """
+
+    text: str
+    namespace: tuple[str, ...] = ("default",)
+    kinds: tuple[Kind, ...] = ()
+    environment: str = ""
+    scope: str = ""
+    k: int = 10
+    budget_tokens: int | None = None
+    quotas: Mapping[Kind, int] = field(default_factory=dict)
+    floor: float = 0.15
+    collapse: bool = True
+    statuses: frozenset[Status] = RECALLABLE
+    valid_at: float | None = None
+    known_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found record.
+
+    Attributes:
+        record: The record.
+        score: Larger is better; comparable within one search only.
+        evidence: Cosine or share of the query's words, whichever is larger; absolute, in [0, 1].
+        explain: What each channel contributed to the score.
+    """
+
+    record: Record
+    score: float
+    evidence: float
+    explain: Mapping[str, float]
+
+
+def weights_for(text: str, languages: frozenset[str], learned: Weights) -> Weights:
+    """Return the weights for a query: lexical only for a script the embedder does not know."""
+    if "cjk" not in languages and cjk_share(text) > 0.3:
+        return LEXICAL_ONLY
+    return learned
+
+
+def fuse(pool: Pool, retention: Scores, weights: Weights) -> dict[str, Scores]:
+    """Return the contribution of each channel to each candidate's score."""
+    dense = np.nan_to_num(pool.dense, nan=-1.0)
+    return {
+        "dense": weights.dense * spread(dense + weights.context * pool.near_dense),
+        "lexical": weights.lexical * spread(pool.lexical + weights.context * pool.near_lexical),
+        "entity": weights.entity * pool.entity,
+        "question": -weights.question * pool.question,
+        "retention": weights.retention * retention,
+    }
+
+
+def evidence(pool: Pool) -> Scores:
+    """Return the absolute evidence for each candidate, in [0, 1]."""
+    dense = np.nan_to_num(pool.dense, nan=0.0)
+    return np.clip(np.maximum(dense, pool.coverage), 0.0, 1.0)
+
+
+def spread(values: Scores) -> Scores:
+    """Return `values` stretched to [0, 1]; constant values become 0."""
+    if not len(values):
+        return values
+    low, high = values.min(), values.max()
+    if high - low < 1e-9:
+        return np.zeros_like(values)
+    return np.asarray((values - low) / (high - low), dtype=np.float32)
+
+
+def learn(weights: Weights, explain: Mapping[str, float], helped: bool) -> Weights:
+    """Return the weights after a hit helped or harmed: a small step, and a pull to the default.
+
+    The channels that made the hit rank high gain when it helped and lose when it did harm. The
+    dense and lexical weights stay in [.1, .9] and add up to 1.
+    """
+    total = explain.get("dense", 0.0) + explain.get("lexical", 0.0)
+    if total <= 0:
+        return weights
+    lean = explain.get("dense", 0.0) / total - weights.dense
+    step = 0.02 if helped else -0.02
+    default = Weights()
+    dense = weights.dense + step * lean + 0.005 * (default.dense - weights.dense)
+    dense = min(0.9, max(0.1, dense))
+    return replace(weights, dense=dense, lexical=1 - dense)
+
+
+def choose(hits: Sequence[Hit], query: Query) -> list[Hit]:
+    """Return the hits to show: above the floor, without repetitions, within quotas and budget."""
+    chosen: list[Hit] = []
+    seen: set[tuple[bytes, tuple[str, ...], int]] = set()
+    left = dict(query.quotas)
+    tokens = math.inf if query.budget_tokens is None else query.budget_tokens
+    for hit in hits:
+        if len(chosen) == query.k:
+            break
+        if hit.evidence < query.floor or left.get(hit.record.kind, 1) <= 0:
+            continue
+        cost = count_tokens(hit.record.text)
+        marks = _marks(hit.record)
+        if cost > tokens or (query.collapse and marks in seen):
+            continue
+        chosen.append(hit)
+        seen.add(marks)
+        tokens -= cost
+        if hit.record.kind in left:
+            left[hit.record.kind] -= 1
+    return chosen
+
+
+def count_tokens(text: str) -> int:
+    """Return an estimate of the tokens in `text`, on the high side for English."""
+    wide = sum(character > "⺀" for character in text)
+    return wide + -(-(len(text) - wide) // 3)
+
+
+def _marks(record: Record) -> tuple[bytes, tuple[str, ...], int]:
+    text = record.indexed_text
+    return text_keys(record)[1], numbers_in(text), negations_in(text)

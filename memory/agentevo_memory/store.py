@@ -1,0 +1,206 @@
+"""`VectorMemory`: the one class that a user of the memory needs.
+
+A store is a folder. The journal in it is the truth; everything else is derived from it. One object may
+be used from several threads, and one folder from several processes.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
+from agentevo_memory.errors import RecordError, StoreReadOnlyError
+from agentevo_memory.follower import Follower, Progress, embed_missing, historical_corpus
+from agentevo_memory.indexes.exact import ExactIndex
+from agentevo_memory.journal import Journal
+from agentevo_memory.operations.insert import InsertResult, Offer, Verifier, insert
+from agentevo_memory.operations.search import (
+    SearchResult,
+    check_query,
+    is_default,
+    search,
+)
+from agentevo_memory.record import Draft
+from agentevo_memory.retrieval import Query
+from agentevo_memory.upkeep import Upkeep
+
+Vectors = NDArray[np.float32]
+
+
+class VectorMemory(Upkeep):
+    """A memory of experiences, rules, skills, facts and summaries.
+
+    Args:
+        folder: Where it lies; created if missing.
+        embedder: An embedder or the name of a built-in one.
+        index: `auto`, `exact`, `chroma`, or `chroma:http://HOST:PORT`.
+        read_only: Never write; writing calls raise StoreReadOnlyError.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        embedder: Embedder | str = DEFAULT_EMBEDDER,
+        index: str = "auto",
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(Journal(Path(folder), read_only=read_only, clock=clock))
+        self.embedder = init_embedder(embedder) if isinstance(embedder, str) else embedder
+        self._index_name = index
+        self._follower: Follower | None = None
+
+    def insert(
+        self,
+        draft: Draft | str,
+        *,
+        vector: Vectors | None = None,
+        supersedes: Sequence[str] = (),
+        idempotency_key: str = "",
+        verify: Verifier | None = None,
+    ) -> InsertResult:
+        """Take in one record; see `operations.insert` for what may become of it.
+
+        Args:
+            draft: The record, or the text of a fact.
+            vector: Its embedding by this store's embedder, if it is known already.
+            supersedes: Ids of records that it replaces.
+            idempotency_key: A key is carried out once; later calls return the first result.
+            verify: Checks a rule before it is written; it runs outside the transaction.
+
+        Raises:
+            RecordError: If the record cannot be stored.
+            UnknownRecordError: If a parent or a superseded record does not exist.
+            EmbeddingError: If `vector` is not finite or has the wrong dimension.
+        """
+        given = Draft(text=draft) if isinstance(draft, str) else draft
+        vectors = None if vector is None else np.asarray(vector)[None, :]
+        offer = replace(
+            next(self._offers([given], vectors)),
+            supersedes=tuple(supersedes),
+            idempotency_key=idempotency_key,
+            verdict=verify(given) if verify is not None else None,
+        )
+        with self._writing("insert", given.provenance) as tx:
+            return insert(self.journal, tx, offer)
+
+    def insert_many(
+        self,
+        drafts: Sequence[Draft],
+        *,
+        vectors: Vectors | None = None,
+        idempotency_keys: Sequence[str] = (),
+    ) -> list[InsertResult]:
+        """Take in records in one transaction: all of them or none."""
+        if not drafts:
+            return []
+        keys = idempotency_keys or [""] * len(drafts)
+        if len(keys) != len(drafts):
+            raise RecordError(
+                f"{len(keys)} idempotency keys for {len(drafts)} drafts; one for each"
+            )
+        offers = list(self._offers(drafts, vectors))
+        with self._writing("insert", drafts[0].provenance) as tx:
+            return [
+                insert(self.journal, tx, replace(offer, idempotency_key=key))
+                for offer, key in zip(offers, keys, strict=True)
+            ]
+
+    def search(self, query: Query | str, *, k: int = 10) -> SearchResult:
+        """Return the records that matter for a query, best first, each with an explanation.
+
+        Args:
+            query: A query, or its text for the default namespace.
+            k: At most so many hits; ignored if `query` is a Query.
+
+        Raises:
+            RecordError: If the query is empty or malformed.
+        """
+        asked = Query(text=query, k=k) if isinstance(query, str) else query
+        check_query(asked)
+        with self._lock:
+            corpus = self.follower.follow()
+            seq = self.follower.seq
+            if not is_default(asked):
+                corpus = historical_corpus(
+                    self.journal, self.embedder, asked.statuses, asked.known_at
+                )
+            weights = self.weights(asked.namespace)
+            hits = search(asked, self.journal, corpus, self.embedder, weights)
+            result = SearchResult(hits, "" if hits else self._why_empty(asked), seq)
+            self._explained.keep(result)
+        return result
+
+    def reindex(self, progress: Progress | None = None) -> int:
+        """Drop every index and vector of another model, and build them again.
+
+        Returns:
+            The number of texts that were embedded.
+        """
+        with self._lock:
+            done = embed_missing(self.journal, self.embedder, progress)
+            self.follower.restart()
+            self.follower.follow()
+            return done
+
+    @property
+    def follower(self) -> Follower:
+        """The searchable state; built at first use."""
+        with self._lock:
+            if self._follower is None:
+                if not self.journal.read_only:
+                    embed_missing(self.journal, self.embedder)
+                self._follower = Follower(self.journal, self.embedder, ExactIndex())
+            return self._follower
+
+    def close(self) -> None:
+        """Release the store; a second call does nothing."""
+        with self._lock:
+            if self._follower is not None:
+                self._follower.close()
+                self._follower = None
+            self.journal.close()
+
+    def _offers(self, drafts: Sequence[Draft], vectors: Vectors | None) -> Iterator[Offer]:
+        if self.journal.read_only:
+            raise StoreReadOnlyError(f"{str(self.journal.path)!r} was opened for reading only")
+        model, dimension = self.embedder.model_id, self.embedder.dimension
+        if vectors is None:
+            vectors = self.embedder.embed([draft.indexed_text for draft in drafts])
+        for draft, vector in zip(
+            drafts, check_vectors(vectors, len(drafts), dimension), strict=True
+        ):
+            yield Offer(draft, {(0, model): vector.tobytes()}, self._cosine_to(vector))
+
+    def _cosine_to(self, vector: Vectors) -> Callable[[str], float]:
+        def cosine(record_id: str) -> float:
+            rows = self.journal.query(
+                "SELECT data FROM vector JOIN record USING(rid) WHERE id=? AND slot=0 AND model=?",
+                (record_id, self.embedder.model_id),
+            )
+            return float(np.frombuffer(rows[0][0], "<f4") @ vector) if rows else -1.0
+
+        return cosine
+
+    def _why_empty(self, query: Query) -> str:
+        if query.namespace not in self.journal.namespaces():
+            return f"namespace {query.namespace!r} holds no records"
+        return f"nothing with evidence of at least {query.floor}"
+
+    def __enter__(self) -> "VectorMemory":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
