@@ -1,0 +1,1 @@
+"""Local models through llama.cpp: an engine that batches and swaps adapters, and its chat model."""

@@ -1,0 +1,111 @@
+"""`PATH?n_ctx=4096&lora=FILE`: a local model by one line of text; equal lines share one engine."""
+
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from agentevo.errors import ModelError
+from agentevo.models.llama.engine import EngineSettings, LlamaEngine
+from agentevo.models.llama.model import LlamaModel
+
+_SETTINGS: Final = tuple(field.name for field in fields(EngineSettings))
+_SAMPLING: Final[Mapping[str, type]] = {
+    "temperature": float, "top_k": int, "top_p": float, "min_p": float, "seed": int,
+    "max_tokens": int, "timeout": float,
+}  # fmt: skip
+_lock = threading.Lock()
+_engines: "weakref.WeakValueDictionary[tuple[Any, ...], LlamaEngine]" = (
+    weakref.WeakValueDictionary()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUri:
+    """A parsed line.
+
+    Attributes:
+        path: The GGUF file.
+        settings: Of the engine.
+        sampling: Options of the chat model.
+        loras: Adapter files with their scales.
+    """
+
+    path: Path
+    settings: EngineSettings
+    sampling: Mapping[str, Any]
+    loras: tuple[tuple[str, float], ...]
+
+
+def parse_uri(uri: str) -> ModelUri:
+    """Read a line such as "model.gguf?n_ctx=2048&lora=a.gguf&lora=b.gguf:0.5&temperature=0.7".
+
+    Raises:
+        ModelError: An option is unknown or has no valid value; the message lists the options.
+    """
+    path, _, query = uri.partition("?")
+    settings: dict[str, int] = {}
+    sampling: dict[str, Any] = {}
+    loras: list[tuple[str, float]] = []
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name == "lora":
+            loras.append(_lora(text))
+        elif name in _SETTINGS:
+            settings[name] = _number(name, text, int)
+        elif name in _SAMPLING:
+            sampling[name] = _number(name, text, _SAMPLING[name])
+        else:
+            known = ", ".join(["lora", *_SETTINGS, *_SAMPLING])
+            raise ModelError(f"unknown option {name!r} in {uri!r}; allowed: {known}")
+    found = Path(path).expanduser() if path else seed_path()
+    return ModelUri(found, EngineSettings(**settings), sampling, tuple(loras))
+
+
+def shared_engine(path: Path, settings: EngineSettings) -> LlamaEngine:
+    """Return the engine for a file, which lives as long as someone holds it.
+
+    Raises:
+        ModelError: The file cannot be loaded.
+    """
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise ModelError(
+            f"no model file at {str(path)!r} ({error.strerror}); give a path"
+        ) from error
+    key = (path.resolve(), stamp.st_mtime_ns, stamp.st_size, settings)
+    with _lock:
+        engine = _engines.get(key)
+        if engine is None or engine.is_closed:
+            engine = _engines[key] = LlamaEngine(LlamaModel(path), settings)
+        return engine
+
+
+def seed_path() -> Path:
+    """Return the file of the seed model that comes with the package.
+
+    Raises:
+        ModelError: This installation has none.
+    """
+    folder = Path(__file__).parents[2] / "seed_model"
+    found = sorted(folder.glob("*.gguf"))
+    if not found:
+        raise ModelError("this installation has no seed model; give the path of a .gguf file")
+    return found[-1]
+
+
+def _lora(text: str) -> tuple[str, float]:
+    path, colon, scale = text.rpartition(":")
+    if colon and not Path(text).exists():
+        return path, _number("lora", scale, float)
+    return text, 1.0
+
+
+def _number(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ModelError(f"{name} is {text!r}; allowed: a number ({kind.__name__})") from error
