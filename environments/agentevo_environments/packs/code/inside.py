@@ -43,20 +43,16 @@ _CONTAINERS: Mapping[str, type[Any]] = {
 _LOOP_CONTROL = (StopIteration, StopAsyncIteration)
 
 
-class CannotCrossError(TypeError):
-    """A value that has no encoding, so it cannot pass between solution and tests."""
-
-
 def encode(value: object) -> Json:
     """Return the JSON form of a value; subclasses are reduced to the plain type they extend.
 
     Raises:
-        CannotCrossError: Functions, modules, cyclic structures and the like.
+        TypeError: The value has no encoding: functions, modules, cyclic structures and the like.
     """
     try:
         return _encode(value)
     except RecursionError:
-        raise CannotCrossError("the value is nested too deeply or cyclic") from None
+        raise TypeError("the value is nested too deeply or cyclic") from None
 
 
 def _encode(value: object) -> Json:
@@ -81,7 +77,7 @@ def _encode_other(value: object) -> Json:
     if isinstance(value, Iterator):
         return ["iterator", [_encode(item) for item in value]]
     if callable(value) or not hasattr(value, "__dict__"):
-        raise CannotCrossError(f"a {type(value).__name__} cannot be compared outside its process")
+        raise TypeError(f"a {type(value).__name__} cannot be compared outside its process")
     return ["object", type(value).__name__, _encode(vars(value))]
 
 
@@ -89,7 +85,7 @@ def decode(data: Json, classes: Mapping[str, object]) -> Any:
     """Return the value of a JSON form; `classes` names the classes that objects are rebuilt from.
 
     Raises:
-        CannotCrossError: The form is not one that `encode` makes, or its class is unknown.
+        TypeError: The form is not one that `encode` makes, or its class is unknown.
     """
     if not isinstance(data, list):
         return data
@@ -106,14 +102,14 @@ def decode(data: Json, classes: Mapping[str, object]) -> Any:
             instance: object = object.__new__(_own_class(name, classes))
             vars(instance).update(decode(state, classes))
             return instance
-    raise CannotCrossError("the value is of a kind that the other side does not know")
+    raise TypeError("the value is of a kind that the other side does not know")
 
 
 def _own_class(name: str, classes: Mapping[str, object]) -> type:
     kind = classes.get(name)
     if isinstance(kind, type) and kind.__module__ == classes["__name__"]:
         return kind
-    raise CannotCrossError(f"the other side has no class {name!r}")
+    raise TypeError(f"the other side has no class {name!r}")
 
 
 def load(source: str, name: str) -> dict[str, Any]:

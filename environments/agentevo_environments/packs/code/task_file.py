@@ -57,7 +57,7 @@ def _lines(source: Path | Traversable) -> Iterator[tuple[int, str]]:
     except (OSError, EOFError, zlib.error) as error:
         raise TaskFileError(f"{source} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise TaskFileError(f"{source}, line {number + 1}: not UTF-8 text ({error})") from error
+        raise TaskFileError(f"{source}, line {number}: not UTF-8 text ({error})") from error
 
 
 def _unpacked(name: str, raw: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
