@@ -62,6 +62,8 @@ class Executions:
 
     def _drop_oldest(self) -> None:
         with self._lock:
+            if len(self._futures) <= self._limit:
+                return
             done = [key for key, future in self._futures.items() if future.done()]
-            for key in done[: max(0, len(self._futures) - self._limit)]:
+            for key in done[: len(self._futures) - self._limit]:
                 del self._futures[key]

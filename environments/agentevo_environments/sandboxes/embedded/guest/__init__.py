@@ -1,0 +1,1 @@
+"""The sandbox's own processes: standard library only, started by `boot.py` without the package."""

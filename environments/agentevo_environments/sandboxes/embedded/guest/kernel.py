@@ -1,0 +1,120 @@
+"""Kernel: the Linux calls that Python 3.11 does not offer, each failing with its name."""
+
+import ctypes
+import os
+from pathlib import Path
+
+NEWNS = 0x0002_0000
+NEWCGROUP = 0x0200_0000
+NEWUTS = 0x0400_0000
+NEWIPC = 0x0800_0000
+NEWUSER = 0x1000_0000
+NEWPID = 0x2000_0000
+NEWNET = 0x4000_0000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+CAPABILITY_VERSION_3 = 0x2008_0522
+LAST_CAPABILITY = 63
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapabilityData(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def check(result: int, what: str) -> int:
+    """Return a result that is not negative.
+
+    Raises:
+        OSError: It is negative; the message names the call.
+    """
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def syscall(what: str, number: int, *arguments: object) -> int:
+    """Make a system call by number; integers are passed as 64 bits."""
+    values = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return check(_libc.syscall(ctypes.c_long(number), *values), what)
+
+
+def unshare(flags: int) -> None:
+    """Move this process (for NEWPID: its later children) into new namespaces."""
+    check(_libc.unshare(flags), f"unshare {flags:#x}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    """Mount a file system, bind a path, or change the flags of a mount."""
+    result = _libc.mount(
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() if kind else None,
+        ctypes.c_ulong(flags),
+        data.encode() or None,
+    )
+    check(result, f"mount {kind or 'bind'} {target}")
+
+
+def unmount(target: str) -> None:
+    """Detach a mount and everything below it."""
+    check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make `new` the root of this mount namespace and put the old one at `old`."""
+    check(_libc.pivot_root(os.fsencode(new), os.fsencode(old)), f"pivot_root {new}")
+
+
+def prctl(option: int, value: object, pointer: object = 0) -> None:
+    """Set an attribute of this process."""
+    values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in (value, pointer, 0, 0)]
+    check(_libc.prctl(option, *values), f"prctl {option}")
+
+
+def map_user(uid: int, gid: int, outer_uid: int, outer_gid: int) -> None:
+    """Map one user and group of the new user namespace of this process to those outside."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1")
+
+
+def drop_bounding_set() -> None:
+    """Give up for ever every capability that a program file could bring back."""
+    for capability in range(LAST_CAPABILITY + 1):
+        if _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+            break
+
+
+def drop_capabilities() -> None:
+    """Give up every capability that this process holds and every way to regain one."""
+    header = _CapabilityHeader(CAPABILITY_VERSION_3, 0)
+    nothing = (_CapabilityData * 2)()
+    check(_libc.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -1,0 +1,70 @@
+"""Server: arms slots on request; each slot is a process that waits, fully isolated, for a program.
+
+The server never sees a program, a file or an output: those go straight between the client and
+the slot, whose descriptors the server hands to the client. So nothing of one execution is in the
+memory from which the next one is forked.
+"""
+
+import gc
+import importlib
+import os
+import signal
+import site
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from agentevo_environments.sandboxes.embedded.guest import supervisor
+from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
+from agentevo_environments.sandboxes.embedded.guest.slot import Channels, Template
+from agentevo_environments.sandboxes.protocol import encode
+
+PRELOADED = (
+    "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
+    "functools", "heapq", "io", "itertools", "json", "math", "operator", "os", "random", "re",
+    "statistics", "string", "textwrap", "threading", "time", "traceback", "typing",
+)  # fmt: skip
+
+
+def main(settings: Mapping[str, Any]) -> int:
+    """Serve one client until it closes the control socket.
+
+    Args:
+        settings: `tier`, `control` (descriptor), `members` (per slot, descriptors of the control
+            groups to join), `packages` (folders to import from), `python` (the interpreter).
+    """
+    for module in PRELOADED:
+        importlib.import_module(module)
+    site.setquit()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control = socket.socket(fileno=settings["control"])
+    template = Template(
+        settings["tier"],
+        settings["members"],
+        settings["packages"],
+        settings["python"],
+        Filter(local_sockets=True),
+    )
+    with suppress(BrokenPipeError, ConnectionResetError):
+        control.sendall(encode({"server": settings["tier"]}))
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+        gc.collect()
+        gc.freeze()
+        while request := control.recv(1):
+            _arm(control, template, request[0])
+    return 0
+
+
+def _arm(control: socket.socket, template: Template, slot: int) -> None:
+    """Fork a slot and send the client's ends of its channels: socket, output, errors."""
+    ours, theirs = socket.socketpair()
+    out_read, out_write = os.pipe()
+    error_read, error_write = os.pipe()
+    if os.fork() == 0:
+        supervisor.run(template, slot, Channels(theirs.fileno(), out_write, error_write))
+    socket.send_fds(control, [bytes([slot])], [ours.fileno(), out_read, error_read])
+    ours.close()
+    theirs.close()
+    for descriptor in (out_read, out_write, error_read, error_write):
+        os.close(descriptor)

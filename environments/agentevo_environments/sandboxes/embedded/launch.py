@@ -1,0 +1,163 @@
+"""Launch: start the keeper and the server of one tier and talk to them until they end."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from agentevo_environments.errors import ProtocolError, SandboxDiedError, SandboxUnavailableError
+from agentevo_environments.sandboxes.embedded import guest
+from agentevo_environments.sandboxes.embedded.layout import Layout
+from agentevo_environments.sandboxes.protocol import Frame, read_frame
+
+Tier = Literal["T1", "T2", "T3", "T4"]
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+
+UNPRIVILEGED_UID = 65530
+"""The user that a sandbox started by root becomes.
+
+65520 to 65533 belongs to no distribution, no account tool and not to systemd's dynamic users
+(which end at 65519), so nothing else on the machine runs under it or owns files with it; nobody
+(65534) is shared with other services.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to start a sandbox's processes.
+
+    Attributes:
+        tier: "T1" to "T4".
+        layout: What is visible inside.
+        slots: Number of slots.
+        cgroups: Whether to limit memory by control groups where that is possible.
+    """
+
+    tier: Tier
+    layout: Layout
+    slots: int
+    cgroups: bool = True
+
+
+class Server:
+    """The processes of a started sandbox, and the control socket to them.
+
+    Raises:
+        SandboxUnavailableError: They cannot run here; the message says why.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._keeper = _start_keeper(settings, theirs)
+        self.control = ours
+        self._closing = threading.Lock()
+        try:
+            self.groups: Mapping[str, Any] | None = self._expect("groups")
+            self._expect("server")
+        except BaseException:
+            self.close()
+            raise
+        assert self._keeper.stderr is not None
+        self._keeper.stderr.close()
+
+    def _expect(self, key: str) -> Any:
+        self.control.settimeout(START_TIMEOUT_S)
+        try:
+            frame: Frame | None = read_frame(self.control.recv)
+        except (OSError, ProtocolError) as error:
+            raise self._unavailable(str(error)) from error
+        if frame is None or key not in frame.header:
+            raise self._unavailable("it ended while starting")
+        return frame.header[key]
+
+    def _unavailable(self, reason: str) -> SandboxUnavailableError:
+        self._keeper.kill()
+        output = self._keeper.communicate()[1].decode(errors="replace").strip()
+        return SandboxUnavailableError(
+            f"tier {self.settings.tier} of the embedded sandbox cannot start:"
+            f" {output[-500:] or reason}"
+        )
+
+    def arm(self, slot: int) -> None:
+        """Ask for a slot to be armed; it arrives through `receive`.
+
+        Raises:
+            SandboxDiedError: The server has ended.
+        """
+        try:
+            self.control.sendall(bytes([slot]))
+        except OSError as error:
+            raise died() from error
+
+    def receive(self) -> tuple[int, list[int]]:
+        """Return the number and the descriptors of the next armed slot.
+
+        Raises:
+            SandboxDiedError: The server has ended.
+        """
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.control, 1, 3, socket.MSG_CMSG_CLOEXEC)
+        except OSError as error:
+            raise died() from error
+        if not data:
+            raise died()
+        return data[0], descriptors
+
+    def close(self) -> None:
+        """End all processes and wait until the keeper has cleaned up. May be called twice."""
+        with self._closing:
+            self.control.close()
+            try:
+                self._keeper.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._keeper.kill()
+                self._keeper.wait()
+            if self._keeper.stderr is not None:
+                self._keeper.stderr.close()
+
+
+def died() -> SandboxDiedError:
+    """Return the error for a sandbox whose server has ended."""
+    return SandboxDiedError(
+        "the embedded sandbox's server has ended (killed from outside, or out of memory):"
+        " start a new sandbox"
+    )
+
+
+def find_bubblewrap() -> str | None:
+    """Return the path of bubblewrap, or None."""
+    return shutil.which("bwrap", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin")
+
+
+def _start_keeper(settings: Settings, control: socket.socket) -> subprocess.Popen[bytes]:
+    message = {
+        **asdict(settings),
+        "client": os.getpid(),
+        "control": control.fileno(),
+        "uid": UNPRIVILEGED_UID if os.geteuid() == 0 else None,
+        "bwrap": find_bubblewrap(),
+        "python": settings.layout.python,
+        "boot": settings.layout.boot,
+        "packages": settings.layout.packages,
+    }
+    boot = Path(guest.__path__[0], "boot.py")
+    return subprocess.Popen(
+        [settings.layout.python, "-I", "-S", "-B", boot, "keeper", json.dumps(message)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={},
+        cwd="/",
+        pass_fds=(control.fileno(),),
+        start_new_session=True,
+    )

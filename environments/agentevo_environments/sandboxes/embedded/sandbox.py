@@ -1,0 +1,203 @@
+"""EmbeddedSandbox: programs in fresh namespaces on this machine, started in milliseconds."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentevo_environments.errors import SandboxDiedError, SandboxError
+from agentevo_environments.sandboxes.base import (
+    DEFAULT_LIMITS,
+    Containment,
+    Ending,
+    ExecResult,
+    Limits,
+    Program,
+    Sandbox,
+)
+from agentevo_environments.sandboxes.embedded import tiers
+from agentevo_environments.sandboxes.embedded.execution import Execution, Outcome
+from agentevo_environments.sandboxes.embedded.launch import Server, died
+from agentevo_environments.sandboxes.embedded.layout import make_layout
+from agentevo_environments.sandboxes.embedded.memory import MemoryGroups
+from agentevo_environments.sandboxes.embedded.request import encode_request
+from agentevo_environments.sandboxes.embedded.slots import Slot
+from agentevo_environments.sandboxes.executions import Executions
+from agentevo_environments.sandboxes.workspace import Workspace
+
+OUT_OF_MEMORY = ("MemoryError", "bash: xmalloc", "Cannot allocate memory")
+
+
+class EmbeddedSandbox(Sandbox):
+    """Runs each program in namespaces of its own, armed before the program is known.
+
+    No daemon and no image: the interpreter, the standard library and the system's programs are
+    visible read-only, everything else of the host is not. Results by execution id are kept for
+    the life of this object; the sandbox's processes end with the process that made it, so a
+    resumed run has a new sandbox and runs what had not been answered again.
+
+    Args:
+        tier: "auto" for the strongest of T1 to T3 that works here, or one of "T1" to "T4".
+        packages: Folders with packages that programs may import, read-only.
+        parallel: Number of programs at the same time, at most.
+        allow_unsafe: Whether "auto" may fall to T4, which contains almost nothing.
+        cgroups: Whether to limit total memory by control groups where they are writable.
+    """
+
+    def __init__(
+        self,
+        *,
+        tier: tiers.TierChoice = "auto",
+        packages: Sequence[str | Path] = (),
+        parallel: int = 8,
+        allow_unsafe: bool = False,
+        cgroups: bool = True,
+    ) -> None:
+        self._choice = tiers.Choice(tier, parallel, allow_unsafe=allow_unsafe, cgroups=cgroups)
+        self._packages = tuple(packages)
+        self._workspace = Workspace()
+        self._executions = Executions()
+        self._server: Server | None = None
+        self._owner = 0
+
+    @property
+    def containment(self) -> Containment:
+        """What the tier that was chosen holds back."""
+        return tiers.containment(self._started().settings.tier, groups=self._memory.exist)
+
+    def start(self) -> None:
+        """Start the strongest tier that works.
+
+        Raises:
+            SandboxUnavailableError: None works; the message names what each one lacks.
+            SandboxError: It was started before.
+        """
+        if self._owner:
+            raise SandboxError("the sandbox was started before: make a new one")
+        self._owner = os.getpid()
+        self._server, self._pool = tiers.start(self._choice, make_layout(self._packages))
+        self._memory = MemoryGroups(self._server.groups)
+
+    def exec(
+        self,
+        program: Program,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        execution_id: str = "",
+        keep_files: bool = False,
+    ) -> ExecResult:
+        """Run a program; see `Sandbox.exec`.
+
+        Raises:
+            LimitsError: The files are larger than `disk_bytes`, or a limit cannot be kept here.
+            SandboxDiedError: The sandbox has ended.
+        """
+        self._started()
+        return self._executions.once(
+            execution_id, lambda: self._run(program, limits, execution_id, keep_files=keep_files)
+        )
+
+    def put(self, path: str, data: bytes) -> None:
+        """Place a file in the workspace; see `Sandbox.put`."""
+        self._workspace.put(path, data)
+
+    def get(self, path: str) -> bytes:
+        """Return a file of the workspace; see `Sandbox.get`."""
+        return self._workspace.get(path)
+
+    def workspace(self) -> Sequence[str]:
+        """Return the paths of the files in the workspace, sorted."""
+        return sorted(self._workspace.files)
+
+    def reset(self) -> None:
+        """Empty the workspace and forget stored results."""
+        self._workspace.replace({})
+        self._executions.clear()
+
+    def close(self) -> None:
+        """Kill everything. May be called twice."""
+        server, self._server = self._server, None
+        if server is not None and self._owner == os.getpid():
+            self._pool.close()
+            server.close()
+
+    def _started(self) -> Server:
+        if self._server is None:
+            state = "is closed" if self._owner else "was not started: use it in a 'with' block"
+            raise SandboxDiedError(f"the sandbox {state}")
+        if self._owner != os.getpid():
+            raise SandboxDiedError(
+                "the sandbox belongs to the process that started it, not to this fork of it:"
+                " start a new sandbox here"
+            )
+        return self._server
+
+    def _run(
+        self, program: Program, limits: Limits, execution_id: str, *, keep_files: bool
+    ) -> ExecResult:
+        request = encode_request(program, self._workspace.files, limits, keep_files=keep_files)
+        slot = self._pool.take()
+        try:
+            self._memory.limit(slot.number, limits.memory_bytes, limits.processes)
+            outcome = Execution(slot, limits, keep_files=keep_files).run(request)
+            kills = self._killed(slot)
+        finally:
+            self._pool.give_back(slot)
+        if outcome.files is not None:
+            self._workspace.replace(outcome.files)
+        notes = self._notes(outcome, kills, keep_files=keep_files)
+        return _result(outcome, limits, kills, execution_id, notes)
+
+    def _killed(self, slot: Slot) -> int:
+        try:
+            return self._memory.kills(slot.number)
+        except FileNotFoundError as error:
+            raise died() from error
+
+    def _notes(self, outcome: Outcome, kills: int, *, keep_files: bool) -> tuple[str, ...]:
+        notes = []
+        if not self._memory.exist:
+            notes.append(
+                "memory is limited for each process, not in total: no writable control group"
+            )
+        if kills:
+            notes.append(f"{kills} processes were killed at the memory limit")
+        if keep_files and outcome.files is None:
+            notes.append("the files it left were lost; the workspace is as before")
+        if outcome.left_out:
+            notes.append(f"{outcome.left_out} files were unreadable or too large and not kept")
+        return tuple(notes)
+
+
+def _result(
+    outcome: Outcome, limits: Limits, kills: int, execution_id: str, notes: tuple[str, ...]
+) -> ExecResult:
+    output = bytes(outcome.output[: limits.output_bytes]).decode("utf-8", "replace")
+    errors = bytes(outcome.errors[: limits.output_bytes]).decode("utf-8", "replace")
+    exit_code = None if outcome.status is None else os.waitstatus_to_exitcode(outcome.status)
+    ending = _ending(outcome, exit_code, kills, errors)
+    if not outcome.started and ending == "exited":
+        raise SandboxError(f"the sandbox failed before the program began: {errors.strip()!r}")
+    longest = max(len(outcome.output), len(outcome.errors))
+    return ExecResult(
+        ending,
+        None if outcome.stopped else exit_code,
+        output,
+        errors,
+        truncated=longest > limits.output_bytes,
+        duration_s=outcome.duration_s,
+        execution_id=execution_id,
+        notes=notes,
+    )
+
+
+def _ending(outcome: Outcome, exit_code: int | None, kills: int, errors: str) -> Ending:
+    if outcome.stopped:
+        return outcome.stopped
+    if kills and (exit_code is None or exit_code < 0):
+        return "memory_limit"
+    if exit_code is None or exit_code < 0:
+        return "killed"
+    last = errors.rstrip().rpartition("\n")[2]
+    if exit_code and last.startswith(OUT_OF_MEMORY):
+        return "memory_limit"
+    return "exited"

@@ -1,0 +1,178 @@
+"""Slots: the pool of armed processes, each good for one execution."""
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+
+from agentevo_environments.errors import SandboxDiedError
+from agentevo_environments.sandboxes.embedded.guest.slot import READY
+from agentevo_environments.sandboxes.embedded.launch import START_TIMEOUT_S, Server, died
+from agentevo_environments.sandboxes.protocol import FrameBuffer
+
+WARM = 2
+"""Slots that are armed while nothing runs: one to take, one being armed behind it."""
+SPARE = 4
+"""Numbers beyond those in use, for slots whose last processes are still ending."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """An isolated process that waits for its program.
+
+    Attributes:
+        number: Names its control groups; free again when all its processes are gone.
+        client: Socket for the request and the report.
+        output: Descriptor of the program's standard output.
+        errors: Descriptor of the program's standard error.
+        process: pidfd of its first process; readable when every process of the slot is gone.
+    """
+
+    number: int
+    client: socket.socket
+    output: int
+    errors: int
+    process: int = -1
+
+    def kill(self) -> None:
+        """Kill every process of the slot."""
+        if self.process >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process, signal.SIGKILL)
+
+    def close_channels(self) -> None:
+        """Close all but the pidfd; without its client a slot ends itself."""
+        self.client.close()
+        os.close(self.output)
+        os.close(self.errors)
+
+
+class SlotPool:
+    """Armed slots of a server, refilled in the background by the server itself.
+
+    Args:
+        server: Arms the slots.
+        parallel: Number of slots that are in use at the same time, at most.
+    """
+
+    def __init__(self, server: Server, parallel: int) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._in_use = threading.BoundedSemaphore(parallel)
+        self._free = deque(range(slot_count(parallel)))
+        self._armed: deque[Slot] = deque()
+        self._arming = 0
+        self._ending: dict[int, Slot] = {}
+        self._closed = False
+
+    def take(self) -> Slot:
+        """Return an armed slot, waiting for one when all are in use.
+
+        Raises:
+            SandboxDiedError: The server has ended, or a slot could not be isolated.
+        """
+        self._in_use.acquire()
+        try:
+            with self._lock:
+                slot = self._next()
+            _wait_until_ready(slot)
+        except BaseException:
+            self._in_use.release()
+            raise
+        return slot
+
+    def give_back(self, slot: Slot) -> None:
+        """Retire a used slot, with whatever still runs in it, and arm another."""
+        slot.kill()
+        slot.close_channels()
+        self._in_use.release()
+        with self._lock:
+            if self._closed:
+                os.close(slot.process)
+                return
+            self._ending[slot.process] = slot
+            with suppress(SandboxDiedError):
+                self._refill()
+
+    def warm_up(self) -> None:
+        """Ask for the slots that wait while nothing runs."""
+        with self._lock:
+            self._refill()
+
+    def close(self) -> None:
+        """Release all descriptors; the slots end with them."""
+        with self._lock:
+            self._closed = True
+            for slot in self._armed:
+                slot.close_channels()
+            self._armed.clear()
+            for descriptor in self._ending:
+                os.close(descriptor)
+            self._ending.clear()
+
+    def _next(self) -> Slot:
+        if not self._armed:
+            if not self._arming:
+                self._arm()
+            self._receive()
+        return self._armed.popleft()
+
+    def _refill(self) -> None:
+        while not self._closed and len(self._armed) + self._arming < WARM:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._closed:
+            raise died()
+        self._server.arm(self._free_number())
+        self._arming += 1
+
+    def _receive(self) -> None:
+        number, descriptors = self._server.receive()
+        self._arming -= 1
+        client, output, errors = descriptors
+        self._armed.append(Slot(number, socket.socket(fileno=client), output, errors))
+
+    def _free_number(self) -> int:
+        """Return a number whose last slot is wholly gone; there are enough for one to be."""
+        self._collect(0)
+        while not self._free:
+            self._collect(None)
+        return self._free.popleft()
+
+    def _collect(self, timeout_ms: int | None) -> None:
+        if not self._ending:
+            return
+        poll = select.poll()
+        for descriptor in self._ending:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(timeout_ms):
+            self._free.append(self._ending.pop(descriptor).number)
+            os.close(descriptor)
+
+
+def slot_count(parallel: int) -> int:
+    """Return how many slot numbers a pool uses."""
+    return parallel + WARM + SPARE
+
+
+def _wait_until_ready(slot: Slot) -> None:
+    """Wait until the slot is isolated and take over its pidfd."""
+    slot.client.settimeout(START_TIMEOUT_S)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(slot.client, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
+    except OSError as error:
+        slot.close_channels()
+        raise died() from error
+    if data == READY and descriptors:
+        slot.process = descriptors[0]
+        return
+    slot.close_channels()
+    reasons = [frame.header.get("failed") for frame in FrameBuffer().feed(data)]
+    raise SandboxDiedError(
+        f"the embedded sandbox could not isolate a program: {reasons or 'it ended'}"
+    )
