@@ -13,8 +13,6 @@ from typing import Any
 from agentevo.distillation.decontamination import Decontaminator
 from agentevo.distillation.rows import Lineage, Message, Row, RowKind
 from agentevo.errors import AdapterError
-from agentevo.prompts import render_system
-from agentevo.recall import Recalled
 
 Answer = Callable[[str, Sequence[Message]], Message]
 """The frozen base: system prompt and conversation in, its next assistant message out."""
@@ -29,9 +27,10 @@ class Practice:
         episode_id: The episode.
         scope: Scope of the task.
         prompt: The task as the agent read it.
-        instructions: The environment's system prompt, without rules.
-        rules: The rules that were in its prompt.
-        trust: Minimum over those rules.
+        system: The system prompt as it was, with rules.
+        bare_system: The same without anything from memory.
+        rule_ids: The verified rules that were in it.
+        trust: Minimum over those rules, from 0 to 1.
         messages: The conversation after the system prompt.
         solved: The environment's verdict.
         errors: Observations that were errors.
@@ -41,8 +40,9 @@ class Practice:
     episode_id: str
     scope: str
     prompt: str
-    instructions: str
-    rules: tuple[Recalled, ...]
+    system: str
+    bare_system: str
+    rule_ids: tuple[str, ...]
     trust: float
     messages: tuple[Message, ...]
     solved: bool
@@ -51,8 +51,7 @@ class Practice:
     @property
     def lineage(self) -> Lineage:
         """Where rows made of this episode come from."""
-        ids = tuple(rule.id for rule in self.rules)
-        return Lineage(ids, self.run_id, self.episode_id, self.trust, self.solved)
+        return Lineage(self.rule_ids, self.run_id, self.episode_id, self.trust, self.solved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def build_dataset(
     left_out["duplicate row"] += len(rows) - len(unique)
     kept = tuple(reversed(unique.values()))
     _check_real_share(kept, settings)
-    rules = tuple(sorted({rule.id for episode in accepted for rule in episode.rules}))
+    rules = tuple(sorted({name for episode in accepted for name in episode.rule_ids}))
     return Dataset(kept, {reason: n for reason, n in left_out.items() if n}, rules)
 
 
@@ -181,9 +180,9 @@ def _choose(
 def _objection(
     episode: Practice, settings: DatasetSettings, evaluation: Decontaminator | None
 ) -> str | None:
-    if not episode.rules:
+    if not episode.rule_ids:
         return "no rules in the prompt"
-    if not all(rule.trusted for rule in episode.rules) or episode.trust < settings.minimum_trust:
+    if episode.trust < settings.minimum_trust:
         return "rules not trusted enough"
     leak = evaluation.leak_in(episode.prompt) if evaluation else None
     if leak:
@@ -196,10 +195,15 @@ def _objection(
 
 
 def _practice_rows(episode: Practice) -> list[Row]:
-    ruled = render_system(episode.instructions, episode.rules)
-    bare = render_system(episode.instructions)
-    target = Row("target", episode.scope, ruled, bare, episode.messages, episode.lineage)
-    return [target, replace(target, kind="with_rules", student_system=ruled)]
+    target = Row(
+        "target",
+        episode.scope,
+        episode.system,
+        episode.bare_system,
+        episode.messages,
+        episode.lineage,
+    )
+    return [target, replace(target, kind="with_rules", student_system=episode.system)]
 
 
 def _rejected_rows(accepted: Sequence[Practice], failed: Sequence[Practice]) -> list[Row]:

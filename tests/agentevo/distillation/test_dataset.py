@@ -11,16 +11,16 @@ from agentevo.distillation.dataset import DatasetSettings, Practice, Probe, buil
 from agentevo.distillation.decontamination import Decontaminator
 from agentevo.distillation.rows import Message
 from agentevo.errors import AdapterError
-from agentevo.recall import Recalled
 
-RULE = Recalled("r1", "rule", "In Moki, the command for move is zabo.", 1.0, True)
+RULE = "In Moki, the command for move is zabo."
 SOLVED = Practice(
     run_id="run",
     episode_id="run:1",
     scope="Moki",
     prompt="In Moki: move the box.",
-    instructions="You operate a machine.",
-    rules=(RULE,),
+    system=f"You operate a machine.\nRules:\n- {RULE}",
+    bare_system="You operate a machine.",
+    rule_ids=("r1",),
     trust=0.9,
     messages=(
         {"role": "user", "content": "In Moki: move the box."},
@@ -38,9 +38,9 @@ def base(system: str, messages: Sequence[Message]) -> Message:
 def test_the_rules_move_from_the_students_prompt_to_the_teachers() -> None:
     dataset = build_dataset([SOLVED], [], base)
     target, with_rules = dataset.rows
-    assert RULE.text in target.teacher_system
-    assert RULE.text not in target.student_system
-    assert RULE.text in with_rules.student_system
+    assert RULE in target.teacher_system
+    assert RULE not in target.student_system
+    assert RULE in with_rules.student_system
     assert target.lineage.record_ids == ("r1",)
     assert dataset.rule_ids == dataset.record_ids() == ("r1",)
 
@@ -55,9 +55,8 @@ def test_what_must_not_change_is_answered_by_the_base() -> None:
     ("episode", "reason"),
     [
         (replace(SOLVED, solved=False), "not solved"),
-        (replace(SOLVED, rules=()), "no rules in the prompt"),
+        (replace(SOLVED, rule_ids=()), "no rules in the prompt"),
         (replace(SOLVED, trust=0.1), "rules not trusted enough"),
-        (replace(SOLVED, rules=(replace(RULE, trusted=False),)), "rules not trusted enough"),
         (replace(SOLVED, errors=1), "solved only after errors"),
         (SOLVED, "same task as an earlier episode"),
     ],
