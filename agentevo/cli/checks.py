@@ -139,25 +139,25 @@ def _data_folder(settings: Settings) -> Check:
 
 
 def _model(settings: Settings) -> Check:
-    from agentevo.models import init_model
+    from agentevo.runtime import model_of
 
     spec = settings.model.spec
     try:
-        init_model(spec)
+        model_of(settings)
     except (AgentevoError, OSError) as error:
         return Check("model", "fail", str(error), "choose another with --set model.spec=...")
     return Check("model", "ok", spec)
 
 
 def _sandbox(settings: Settings) -> Check:
-    from agentevo_environments.sandboxes import make_sandbox
+    from agentevo.runtime import sandbox_of
     from agentevo_environments.sandboxes.base import provision
 
     try:
-        with provision(make_sandbox(settings.sandbox.backend)) as sandbox:
+        with provision(sandbox_of(settings)) as sandbox:
             held = sandbox.containment
     except EnvironmentsError as error:
-        return Check("sandbox", "fail", str(error), "")
+        return Check("sandbox", "fail", str(error), "choose another with --set sandbox.backend=...")
     detail = f"{held.backend}, tier {held.tier}, holds back {len(held.contains)} kinds of attack"
     if held.not_contained:
         return Check("sandbox", "warn", detail, "not held back: " + "; ".join(held.not_contained))

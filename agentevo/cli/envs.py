@@ -3,9 +3,10 @@
 import difflib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,20 +94,28 @@ def validate(
 
     Example: agentevo envs validate code --n 3
     """
-    from agentevo_environments.conformance.environment import validate as play_known
+    from agentevo_environments.conformance import Validation
+    from agentevo_environments.conformance import validate as check_known
 
     settings = _settings(ctx, name, tasks, sets)
-    contract = _check_contract(settings)
-    with _opened(settings) as environment:
-        played = play_known(environment, n, split=settings.env.split, seed=settings.env.seed)
-    ok = played.ok and not any(contract.values())
-    data = {"id": name, "ok": ok, "contract": contract, **asdict(played)}
-    human = [
+    contract = {check: _finding(run) for check, run in _contract_checks(settings)}
+    played: list[Validation] = []
+
+    def play_known() -> None:
+        with _opened(settings) as environment:
+            chosen = settings.env
+            played.append(check_known(environment, n, split=chosen.split, seed=chosen.seed))
+
+    problem = _finding(play_known)
+    known = played[0] if played else Validation(0, 0, 0, 0, 0, (problem,))
+    ok = known.ok and not any(contract.values())
+    data = {"id": name, "ok": ok, "contract": contract, **asdict(known)}
+    human: list[Any] = [
         table(["contract", "finding"], [(check, why or "ok") for check, why in contract.items()]),
-        f"{played.oracles_solved} of {played.oracles} known solutions solve their task",
-        f"{played.decoys_refused} of {played.decoys} known failures are refused",
-        *played.problems,
-        f"{name}: {'valid' if ok else 'not valid'}, {played.tasks} tasks",
+        f"{known.oracles_solved} of {known.oracles} known solutions solve their task",
+        f"{known.decoys_refused} of {known.decoys} known failures are refused",
+        *known.problems,
+        f"{name}: {'valid' if ok else 'not valid'}, {known.tasks} tasks",
     ]
     emit(ctx, data, as_json=as_json, human=human)
     if not ok:
@@ -171,19 +180,27 @@ def _settings(
     return settings_of(ctx, {"env": {"name": name, "tasks": tasks}}, sets=sets)
 
 
-def _check_contract(settings: Settings) -> dict[str, str]:
-    """Return what is wrong by check, "" where nothing is."""
+def _contract_checks(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     from agentevo.runtime import environment_of
-    from agentevo_environments.conformance.environment import ENVIRONMENT_CHECKS, ConformanceError
+    from agentevo_environments.conformance import ENVIRONMENT_CHECKS
 
-    found: dict[str, str] = {}
     for name, check in ENVIRONMENT_CHECKS.items():
-        try:
-            check(lambda: environment_of(settings))
-            found[name] = ""
-        except ConformanceError as error:
-            found[name] = str(error)
-    return found
+        yield name, partial(check, partial(environment_of, settings))
+
+
+def _finding(check: Callable[[], None]) -> str:
+    """Return what is wrong, "" if nothing; a bug of the environment is a finding as well."""
+    from agentevo_environments.conformance import ConformanceError
+
+    try:
+        check()
+    except ConformanceError as error:
+        return str(error)
+    except EnvironmentsError:
+        raise
+    except Exception as error:  # noqa: BLE001 (code of a third party, see the docstring)
+        return f"the environment raises {type(error).__name__}: {error}"
+    return ""
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The root command: global options, the list of commands, the exit codes."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -54,5 +56,10 @@ def root(
 
 
 def main() -> None:
-    """Run the command line of this process and exit."""
+    """Run the command line of this process and exit.
+
+    Modules in the working directory can be named (`--env my_module:MyEnvironment`); they come
+    last, so that no file there hides an installed package.
+    """
+    sys.path.append(os.getcwd())  # noqa: PTH109 (a text, and no error when the folder is gone)
     typer.main.get_command(app).main()

@@ -147,13 +147,10 @@ def _settings_file(ctx: typer.Context, name: str) -> Path:
 
 def _emit_plan(ctx: typer.Context, settings: Settings, *, as_json: bool) -> None:
     """Show what a run would do; the tasks are read and the model is looked up, nothing is run."""
-    from agentevo.models import init_model
-    from agentevo.runtime import environment_of
+    from agentevo.runtime import model_of, tasks_of
 
-    init_model(settings.model.spec)
-    environment = environment_of(settings)
-    chosen = environment.tasks(settings.env.split, settings.env.n, settings.env.seed)
-    environment.close()
+    model_of(settings)
+    chosen = tasks_of(settings)
     data = {
         "dry_run": True,
         "tasks": len(chosen),
