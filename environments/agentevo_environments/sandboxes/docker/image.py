@@ -77,6 +77,59 @@ def ensure_image(client: "DockerClient") -> str:
         return _import(client, archive, source=source, content=content)
 
 
+def named_image(client: "DockerClient", name: str) -> str:
+    """Return the id of an image that the daemon has.
+
+    Raises:
+        SandboxUnavailableError: It has no such image, or only one for another platform.
+    """
+    from docker.errors import ImageNotFound
+
+    try:
+        image = client.images.get(name)
+    except ImageNotFound as error:
+        known = sorted(tag for one in client.images.list() for tag in one.tags)[:8]
+        raise SandboxUnavailableError(
+            f"the Docker daemon has no image {name!r}, it has {', '.join(known) or 'none'}; "
+            f"fetch it with `docker pull {name}`, or leave image out for one made here"
+        ) from error
+    version = client.version()
+    theirs = (image.attrs["Os"], image.attrs["Architecture"])
+    if theirs != (version["Os"], version["Arch"]):
+        raise SandboxUnavailableError(
+            f"image {name!r} is for {'/'.join(theirs)}, the Docker daemon runs "
+            f"{version['Os']}/{version['Arch']}: name an image for that platform"
+        )
+    return str(image.id)
+
+
+def build_image(client: "DockerClient", dockerfile: Path) -> str:
+    """Build an image from a Dockerfile, with its folder as context, and return its id.
+
+    The build argument BASE holds the id of the image that `ensure_image` makes.
+
+    Raises:
+        SandboxUnavailableError: The file does not exist, or the build fails; the message ends
+            with the build's last lines.
+    """
+    from docker.errors import APIError, BuildError
+
+    if not dockerfile.is_file():
+        raise SandboxUnavailableError(f"no Dockerfile at {str(dockerfile)!r}; give its path")
+    try:
+        image, _ = client.images.build(
+            path=str(dockerfile.resolve().parent),
+            dockerfile=dockerfile.name,
+            buildargs={"BASE": ensure_image(client)},
+            rm=True,
+        )
+    except (APIError, BuildError) as error:
+        raise SandboxUnavailableError(
+            f"the Docker daemon cannot build {str(dockerfile)!r}: {error}"
+        ) from error
+    return str(image.id)
+
+
 def check_platform(client: "DockerClient") -> None:
     """Refuse a daemon that cannot run this machine's interpreter.
 

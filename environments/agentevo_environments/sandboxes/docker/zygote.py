@@ -1,0 +1,113 @@
+"""Inside the container: the process that forks executions and never sees a request.
+
+For each execution it forks a keeper, and the keeper forks the program's process. The keeper takes
+the execution's uid as its effective uid only, so it can signal everything of that uid while
+nothing of that uid can signal it. When the program ends, or on request, it kills every process of
+the uid, reports how the program ended and what files it left, and wipes what is left of it.
+"""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agentevo_environments.sandboxes import protocol
+from agentevo_environments.sandboxes.docker import leftovers, program
+from agentevo_environments.sandboxes.embedded.guest import harvest, seccomp
+
+KILL = b"K"
+"""What the supervisor sends to a keeper to end its execution."""
+
+_DEATH_LIMIT_S = 5.0
+_MESSAGE_BYTES = 64
+
+
+def serve(orders: socket.socket) -> NoReturn:
+    """Fork a keeper for each order: a uid as text, with a control and a report socket.
+
+    Args:
+        orders: Where orders come from; its end ends the process.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    filtering = seccomp.Filter(local_sockets=True) if seccomp.is_supported() else None
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(orders, _MESSAGE_BYTES, 2)
+        if not message:
+            os._exit(0)
+        if os.fork() == 0:
+            orders.close()
+            control, report = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            _keep(int(message), control, report, filtering)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _keep(
+    uid: int, control: socket.socket, report: socket.socket, filtering: seccomp.Filter | None
+) -> NoReturn:
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    os.setegid(uid)
+    os.seteuid(uid)
+    outputs = [os.pipe(), os.pipe()]
+    os.seteuid(0)
+    os.setegid(0)
+    child = os.fork()
+    if child == 0:
+        signal.set_wakeup_fd(-1)
+        report.close()
+        program.run_armed(control, (outputs[0][1], outputs[1][1]), uid, filtering)
+    control.close()
+    _become_keeper(uid)
+    socket.send_fds(report, [b"R"], [read for read, _ in outputs])
+    for read, write in outputs:
+        os.close(read)
+        os.close(write)
+    order = protocol.read_frame(report.recv)
+    if order is None:
+        os._exit(0)
+    _await(woken, report)
+    _finish(child, report, order.header)
+
+
+def _become_keeper(uid: int) -> None:
+    guard = uid + 1
+    os.setgroups([])
+    os.setresgid(guard, uid, guard)
+    os.setresuid(guard, uid, guard)
+
+
+def _await(woken: int, report: socket.socket) -> None:
+    """Wait until the program has ended or the supervisor wants it to."""
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    poll.register(report, select.POLLIN)
+    poll.poll()
+
+
+def _finish(child: int, report: socket.socket, order: Mapping[str, Any]) -> NoReturn:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(-1, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    header: dict[str, Any] = {
+        "status": os.waitstatus_to_exitcode(status),
+        "dead": leftovers.await_death(_DEATH_LIMIT_S),
+    }
+    if order["keep_files"]:
+        left = harvest.collect(Path(program.WORK))
+        header |= {"files": left.names, "left_out": left.left_out}
+        report.sendall(protocol.encode_head(header, left.sizes))
+        left.send(report)
+    else:
+        report.sendall(protocol.encode(header))
+    leftovers.wipe()
+    os._exit(0)
