@@ -232,8 +232,8 @@ def _shape_problem(
     if weight is None:
         return "the model has no such weight"
     a, b = parts.get("a", ()), parts.get("b", ())
-    if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
+    if b[1:] != a[:1] or (len(a), len(b)) != (len(weight), len(weight)):
         return f"lora_a {a} and lora_b {b} are no pair"
-    if (b[0], a[1]) != weight:
-        return f"it adapts a {b[0]}x{a[1]} weight, the model's is {'x'.join(map(str, weight))}"
+    if (b[0], *a[1:]) != weight:
+        return f"it adapts a {b[0]}x{a[-1]} weight, the model's is {'x'.join(map(str, weight))}"
     return None

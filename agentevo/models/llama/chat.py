@@ -297,7 +297,7 @@ class ChatLlamaEngine(BaseChatModel):
     ) -> Call:
         fields = {name: getattr(self, name) for name in Defaults.__required_keys__}
         given = Defaults(**fields)  # type: ignore[typeddict-item]
-        given.update(kwargs)  # type: ignore[typeddict-item]
+        given.update(kwargs)
         if stop:
             given["stop"] = stop
         return prepare(self.engine, self._template, messages, given)

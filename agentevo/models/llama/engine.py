@@ -5,69 +5,23 @@ the base model's hash and that set, so an answer never mixes two sets.
 """
 
 import hashlib
-import os
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final
 
 import numpy as np
 
 from agentevo.errors import ModelError
 from agentevo.models.llama.adapters import BASE, AdapterSet
-from agentevo.models.llama.context import ContextShape
 from agentevo.models.llama.errors import ContextOverflowError, EngineBusyError
 from agentevo.models.llama.model import LlamaModel
 from agentevo.models.llama.request import Delta, EngineRequest, Generation, Listener, Running
 from agentevo.models.llama.sampling import Sampler
+from agentevo.models.llama.sizing import EngineSettings, check_memory, shape_of
 from agentevo.models.llama.worker import Worker
-
-_DEFAULT_CTX: Final = 4096
-_SMALL_MODEL_BYTES: Final = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Sizes and limits of an engine.
-
-    Attributes:
-        n_ctx: Longest prompt plus answer in tokens; None is what the model was trained on, at most
-            4096. More than that is cut to it.
-        max_sequences: Requests computed together; the others wait.
-        n_batch: Most tokens of one step.
-        n_threads: Threads that compute; None is 1 for small models, else the processor count.
-        kv_bytes: Memory for the context of all sequences together.
-        cache_bytes: Memory for saved prompt states; 0 switches their reuse off.
-        max_waiting: Requests that may wait before further ones are refused.
-        quantum: Steps that one adapter set may take while another one waits.
-    """
-
-    n_ctx: int | None = None
-    max_sequences: int = 16
-    n_batch: int = 512
-    n_threads: int | None = None
-    kv_bytes: int = 1 << 30
-    cache_bytes: int = 256 << 20
-    max_waiting: int = 1024
-    quantum: int = 16
-
-    def __post_init__(self) -> None:
-        """Refuse sizes out of range.
-
-        Raises:
-            ModelError: The message names the setting and its range.
-        """
-        lowest = {"n_ctx": 16, "max_sequences": 1, "n_batch": 32, "n_threads": 1}
-        lowest |= {"kv_bytes": 1, "cache_bytes": 0, "max_waiting": 1, "quantum": 1}
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ModelError(f"{name} is {value!r}; allowed: {least} or more")
-        if self.max_sequences > 256:
-            raise ModelError(f"max_sequences is {self.max_sequences!r}; allowed: 1 to 256")
 
 
 @dataclass(slots=True)
@@ -88,8 +42,8 @@ class LlamaEngine:
         """
         self.model = model
         self.settings = settings or EngineSettings()
-        self.shape = _shape(model, self.settings)
-        _check_memory(model, self.shape, self.settings.cache_bytes)
+        self.shape = shape_of(model, self.settings)
+        check_memory(model, self.shape, self.settings.cache_bytes)
         model.acquire()
         try:
             self._worker = Worker(
@@ -272,42 +226,6 @@ class LlamaEngine:
                     f"{worker.unstarted} requests wait already; send fewer at once or wait longer"
                 )
             worker.post(running)
-
-
-def _shape(model: LlamaModel, settings: EngineSettings) -> ContextShape:
-    n_ctx = min(settings.n_ctx or _DEFAULT_CTX, model.trained_ctx)
-    full = n_ctx * settings.max_sequences
-    affordable = settings.kv_bytes // max(model.kv_bytes_per_token, 1)
-    small = model.file.path.stat().st_size < _SMALL_MODEL_BYTES
-    return ContextShape(
-        n_ctx=n_ctx,
-        sequences=settings.max_sequences,
-        cells=max(n_ctx, min(full, affordable)),
-        n_batch=max(settings.n_batch, settings.max_sequences),
-        n_threads=settings.n_threads or (1 if small else os.cpu_count() or 1),
-    )
-
-
-def _check_memory(model: LlamaModel, shape: ContextShape, cache_bytes: int) -> None:
-    """Refuse what cannot fit: the kernel would end the process instead of failing the request."""
-    needed = shape.cells * model.kv_bytes_per_token + cache_bytes
-    free = _free_bytes()
-    if free is not None and needed > free:
-        raise ModelError(
-            f"a context of {shape.cells} tokens and the cache need {needed >> 20} MiB, "
-            f"{free >> 20} MiB are free; use a smaller n_ctx, kv_bytes or cache_bytes"
-        )
-
-
-def _free_bytes() -> int | None:
-    """Return the memory that programs can still get, None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    kibibytes = next(found, None)
-    return None if kibibytes is None else int(kibibytes) << 10
 
 
 def _dispose(worker: Worker, model: LlamaModel, serving: _Serving) -> None:

@@ -8,13 +8,17 @@ a grammar cannot say exactly is refused with `SchemaError`, never approximated u
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from agentevo.models.llama.errors import SchemaError
+from agentevo.models.llama.gbnf import either, joined, literal, repeat
 from agentevo.models.llama.number_grammar import Interval, decimals, integers
 from agentevo.models.llama.pattern_grammar import PatternGrammar
 from agentevo.models.llama.schema_shape import (
+    bound,
     check_known,
+    constants,
     merge,
     require_disjoint,
     resolve,
@@ -94,18 +98,17 @@ class GrammarBuilder:
         if "allOf" in schema:
             return self._value(merge(schema, self._root), depth)
         if "const" in schema or "enum" in schema:
-            return either([literal(json.dumps(v, ensure_ascii=False)) for v in _constants(schema)])
+            return either([literal(json.dumps(v, ensure_ascii=False)) for v in constants(schema)])
+        options = self._alternatives(schema, depth)
+        return self._first_possible(options) if options else self._any(depth)
+
+    def _alternatives(self, schema: Mapping[str, Any], depth: int) -> list[Callable[[], str]]:
+        if "oneOf" in schema:
+            require_disjoint(schema["oneOf"], self._root)
         for word in ("anyOf", "oneOf"):
             if word in schema:
-                if word == "oneOf":
-                    require_disjoint(schema[word], self._root)
-                return self._first_possible(
-                    [lambda s=s: self._value(s, depth) for s in schema[word]]
-                )
-        kinds = types_of(schema)
-        if not kinds:
-            return self._any(depth)
-        return self._first_possible([lambda k=k: self._typed(k, schema, depth) for k in kinds])
+                return [partial(self._value, option, depth) for option in schema[word]]
+        return [partial(self._typed, kind, schema, depth) for kind in types_of(schema)]
 
     def _typed(self, kind: str, schema: Mapping[str, Any], depth: int) -> str:
         makers: dict[str, Callable[[], str]] = {
@@ -172,8 +175,8 @@ class GrammarBuilder:
 
     def _interval(self, schema: Mapping[str, Any]) -> Interval:
         limit = 10**self._bounds.digits - 1
-        low, low_open = _bound(schema, "minimum", "exclusiveMinimum", max)
-        high, high_open = _bound(schema, "maximum", "exclusiveMaximum", min)
+        low, low_open = bound(schema, "minimum", "exclusiveMinimum", max)
+        high, high_open = bound(schema, "maximum", "exclusiveMaximum", min)
         if low is None:
             low = min(-limit, -limit if high is None else high - limit)
         if high is None:
@@ -189,14 +192,14 @@ class GrammarBuilder:
         if rest is False or most == len(parts):
             if least > len(parts):
                 raise SchemaError("minItems asks for more items than the schema allows")
-            return " ".join(['"["', *_joined(parts), '"]"'])
+            return " ".join(['"["', *joined(parts), '"]"'])
         try:
             item = self._rule(self._value(rest, depth + 1))
         except _ImpossibleError:
             if least > len(parts):
                 raise
-            return " ".join(['"["', *_joined(parts), '"]"'])
-        return f'"[" {_repeat(item, parts, least, most)} "]"'
+            return " ".join(['"["', *joined(parts), '"]"'])
+        return f'"[" {repeat(item, parts, least, most)} "]"'
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> str:
         properties = schema.get("properties", {})
@@ -235,7 +238,7 @@ class GrammarBuilder:
                 "minProperties above 1 cannot be a grammar: keys must differ; name them"
             )
         pair = self._rule(f'"\\"" char{{1,32}} "\\": " {self._value(more, depth + 1)}')
-        return f'"{{" {_repeat(pair, [], least, most)} "}}"'
+        return f'"{{" {repeat(pair, [], least, most)} "}}"'
 
     def _any(self, depth: int) -> str:
         kinds = ["string", "number", "boolean", "null"]
@@ -261,66 +264,3 @@ def json_grammar(schema: Mapping[str, Any], bounds: Bounds | None = None) -> str
     """
     builder = GrammarBuilder(bounds)
     return builder.text(builder.add(schema))
-
-
-def literal(text: str) -> str:
-    """Return the GBNF literal of `text`."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-def either(options: Sequence[str]) -> str:
-    """Return the expression of any of `options`."""
-    distinct = list(dict.fromkeys(options))
-    return distinct[0] if len(distinct) == 1 else f"({' | '.join(distinct)})"
-
-
-def _joined(parts: Sequence[str]) -> list[str]:
-    return [f'", " {part}' if i else part for i, part in enumerate(parts)]
-
-
-def _repeat(item: str, parts: Sequence[str], least: int, most: int) -> str:
-    n = len(parts)
-    if n:
-        return f'{" ".join(_joined(parts))} (", " {item}){{{least - n},{most - n}}}'
-    tail = f'{item} (", " {item}){{{max(0, least - 1)},{most - 1}}}'
-    return f"({tail})" if least else f"({tail})?"
-
-
-def _constants(schema: Mapping[str, Any]) -> list[Any]:
-    kinds = types_of(schema)
-    values = [schema["const"]] if "const" in schema else list(schema["enum"])
-    fitting = [v for v in values if not kinds or any(_is(v, kind) for kind in kinds)]
-    if not fitting:
-        raise SchemaError(f"none of the values {values!r} has the type {kinds}; correct the schema")
-    return fitting
-
-
-def _is(value: Any, kind: str) -> bool:
-    if kind in ("integer", "number") and isinstance(value, bool):
-        return False
-    types: dict[str, Any] = {
-        "string": str, "boolean": bool, "null": type(None), "array": list, "object": dict,
-        "integer": int, "number": (int, float),
-    }  # fmt: skip
-    return isinstance(value, types.get(kind, ()))
-
-
-def _bound(
-    schema: Mapping[str, Any], word: str, exclusive: str, tighter: Callable[..., int]
-) -> tuple[int | None, bool]:
-    given: list[tuple[int, bool]] = []
-    for name, is_open in ((word, False), (exclusive, True)):
-        if name in schema:
-            value = schema[name]
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or value != int(value)
-            ):
-                raise SchemaError(f"{name} {value!r} cannot be a grammar; allowed: whole numbers")
-            given.append((int(value), is_open))
-    if not given:
-        return None, False
-    edge = tighter(value for value, _ in given)
-    return edge, any(is_open for value, is_open in given if value == edge)

@@ -10,11 +10,12 @@ from langchain_core.messages import (
     ChatMessage,
     FunctionMessage,
     HumanMessage,
+    InvalidToolCall,
     SystemMessage,
+    ToolCall,
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import InvalidToolCall, ToolCall
 
 from agentevo.errors import ModelError
 from agentevo.models.llama.request import Completion
@@ -38,25 +39,17 @@ def to_template(message: BaseMessage, *, separates_calls: bool) -> dict[str, Any
     text = _text(message)
     match message:
         case AIMessage():
-            if not message.tool_calls:
-                return {"role": "assistant", "content": text}
-            content = text.rstrip() if separates_calls else text
             calls = [_call(call) for call in message.tool_calls]
-            return {"role": "assistant", "content": content, "tool_calls": calls}
-        case HumanMessage():
-            return {"role": "user", "content": text}
-        case SystemMessage():
-            return {"role": "system", "content": text}
-        case ToolMessage():
-            name = message.name or ""
-            return {
-                "role": "tool",
-                "content": text,
-                "name": name,
-                "tool_call_id": message.tool_call_id,
-            }
-        case FunctionMessage():
-            return {"role": "tool", "content": text, "name": message.name}
+            joined = text.rstrip() if calls and separates_calls else text
+            more = {"tool_calls": calls} if calls else {}
+            return {"role": "assistant", "content": joined, **more}
+        case HumanMessage() | SystemMessage():
+            role = "user" if isinstance(message, HumanMessage) else "system"
+            return {"role": role, "content": text}
+        case ToolMessage() | FunctionMessage():
+            named = {"role": "tool", "content": text, "name": message.name or ""}
+            call = getattr(message, "tool_call_id", None)
+            return named if call is None else {**named, "tool_call_id": call}
         case ChatMessage():
             return {"role": message.role, "content": text}
     raise ModelError(f"a {type(message).__name__} cannot be sent to a local model")

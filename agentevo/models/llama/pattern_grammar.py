@@ -1,4 +1,4 @@
-"""Regular expressions of JSON Schema's `pattern` to GBNF, for text inside a JSON string.
+r"""Regular expressions of JSON Schema's `pattern` to GBNF, for text inside a JSON string.
 
 Supported are alternation, groups, classes, \\d \\w \\s, dots and bounded or open repetition; open
 repetition gets an upper bound. Quotes and backslashes are written with their JSON escape, and are
@@ -90,7 +90,7 @@ class PatternGrammar:
     def _class(self) -> str:
         negated = self._peek() == "^"
         self._at += negated
-        items = []
+        items: list[str] = []
         while (char := self._next()) != "]" or not items:
             if char == "":
                 raise self._error("an unmatched [")

@@ -118,9 +118,8 @@ class PrefixCache:
     def _contained_in(self, entry: CachedPrefix) -> Iterator[int]:
         for owner, held in self._entries.items():
             n = len(held.tokens)
-            if held.key == entry.key and n <= len(entry.tokens):
-                if np.array_equal(held.tokens, entry.tokens[:n]):
-                    yield owner
+            if held.key == entry.key and np.array_equal(held.tokens, entry.tokens[:n]):
+                yield owner
 
     def _drop(self, owner: int) -> None:
         self.bytes_used -= self._entries.pop(owner).blob.nbytes

@@ -30,7 +30,7 @@ class EngineRequest:
     """
 
     tokens: tuple[int, ...]
-    options: SamplingOptions = SamplingOptions()
+    options: SamplingOptions = field(default_factory=SamplingOptions)
     adapters: AdapterSet | None = None
     client: str = ""
     timeout_s: float | None = None

@@ -19,6 +19,8 @@ from agentevo.models.llama.errors import SchemaError
 from agentevo.models.llama.vocabulary import Vocabulary
 
 _CANDIDATE: Final = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+_HOTTEST: Final = 100
+_MOST_SHOWN: Final = 100
 _SEED_MASK: Final = 0xFFFFFFFF
 
 
@@ -54,7 +56,7 @@ class SamplingOptions:
         Raises:
             ModelError: The message names the option and its range.
         """
-        _require(0 <= self.temperature <= 100, "temperature", self.temperature, "0 to 100")
+        _require(0 <= self.temperature <= _HOTTEST, "temperature", self.temperature, "0 to 100")
         _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
         _require(0 <= self.min_p <= 1, "min_p", self.min_p, "0 to 1")
@@ -62,7 +64,9 @@ class SamplingOptions:
         _require(tokens is None or tokens > 0, "max_tokens", tokens, "1 or more, or None")
         _require(all(self.stop), "stop", self.stop, "texts that are not empty")
         shown = self.top_logprobs
-        _require(shown is None or 0 <= shown <= 100, "top_logprobs", shown, "0 to 100, or None")
+        _require(
+            shown is None or 0 <= shown <= _MOST_SHOWN, "top_logprobs", shown, "0 to 100, or None"
+        )
 
     @property
     def is_plain_greedy(self) -> bool:

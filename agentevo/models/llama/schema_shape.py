@@ -1,6 +1,6 @@
 """Questions about a JSON Schema that its grammar depends on: references, types, merging."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from agentevo.models.llama.errors import SchemaError
@@ -106,6 +106,55 @@ def require_disjoint(options: Sequence[Any], root: Mapping[str, Any]) -> None:
                 raise SchemaError(
                     "oneOf with overlapping alternatives cannot be a grammar; use anyOf"
                 )
+
+
+def constants(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the values of `const` or `enum` that have the schema's type.
+
+    Raises:
+        SchemaError: There is none.
+    """
+    kinds = types_of(schema)
+    values = [schema["const"]] if "const" in schema else list(schema["enum"])
+    fitting = [v for v in values if not kinds or any(_is(v, kind) for kind in kinds)]
+    if not fitting:
+        raise SchemaError(f"none of the values {values!r} has the type {kinds}; correct the schema")
+    return fitting
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind in ("integer", "number") and isinstance(value, bool):
+        return False
+    types: dict[str, Any] = {
+        "string": str, "boolean": bool, "null": type(None), "array": list, "object": dict,
+        "integer": int, "number": (int, float),
+    }  # fmt: skip
+    return isinstance(value, types.get(kind, ()))
+
+
+def bound(
+    schema: Mapping[str, Any], word: str, exclusive: str, tighter: Callable[..., int]
+) -> tuple[int | None, bool]:
+    """Return the tighter of two bounds and whether it is itself excluded; None without one.
+
+    Raises:
+        SchemaError: A bound is no whole number.
+    """
+    given: list[tuple[int, bool]] = []
+    for name, is_open in ((word, False), (exclusive, True)):
+        if name in schema:
+            value = schema[name]
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or value != int(value)
+            ):
+                raise SchemaError(f"{name} {value!r} cannot be a grammar; allowed: whole numbers")
+            given.append((int(value), is_open))
+    if not given:
+        return None, False
+    edge = tighter(value for value, _ in given)
+    return edge, any(is_open for value, is_open in given if value == edge)
 
 
 def _deref(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ class StructuredParser(BaseGenerationOutputParser[Any]):
 
     def _value(self, message: AIMessage) -> Any:
         if message.response_metadata.get("finish_reason") == "length":
-            tokens = (message.usage_metadata or {}).get("output_tokens")
+            tokens = message.usage_metadata and message.usage_metadata["output_tokens"]
             raise OutputParserException(
                 f"the answer was cut off after {tokens} tokens; raise max_tokens or n_ctx"
             )
@@ -77,7 +77,8 @@ def schema_of(schema: Mapping[str, Any] | type) -> dict[str, Any]:
         return schema.schema()
     if isinstance(schema, Mapping) and "$defs" in schema:
         return dict(schema)
-    return convert_to_json_schema(schema)
+    given: Any = schema
+    return convert_to_json_schema(given)
 
 
 def target_of(schema: Any) -> type | None:

@@ -5,6 +5,7 @@ comes out when it is complete. What is no valid call comes out as such, never si
 """
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,13 +67,15 @@ class ToolCallParser:
         held, self._held = self._held, ""
         if self._inside:
             self._inside = False
-            return [parse_call(held, closed=False)]
+            body, tag, rest = held.partition(CLOSE)
+            call = parse_call(body, closed=bool(tag))
+            return [call, rest] if rest else [call]
         return [held] if held else []
 
     def _parts(self) -> Iterator[Part]:
         while True:
             tag = CLOSE if self._inside else OPEN
-            at = self._held.find(tag)
+            at = self._end_of_call() if self._inside else self._held.find(tag)
             if at < 0:
                 break
             before, self._held = self._held[:at], self._held[at + len(tag) :]
@@ -86,6 +89,18 @@ class ToolCallParser:
             out, self._held = self._held[:cut], self._held[cut:]
             if out:
                 yield out
+
+    def _end_of_call(self) -> int:
+        """Find the closing tag, but none that stands inside a text of the call."""
+        at = self._held.find(CLOSE)
+        while at >= 0 and _in_string(self._held[:at]):
+            at = self._held.find(CLOSE, at + 1)
+        return at
+
+
+def _in_string(json_text: str) -> bool:
+    quotes = re.findall(r'\\.|(")', json_text, re.DOTALL)
+    return sum(map(bool, quotes)) % 2 == 1
 
 
 def parse_call(body: str, *, closed: bool = True) -> ParsedCall | BrokenCall:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from agentevo.models.llama.grammar import Bounds, GrammarBuilder, either, json_grammar, literal
+from agentevo.models.llama.gbnf import either, literal
+from agentevo.models.llama.grammar import Bounds, GrammarBuilder, json_grammar
 from agentevo.models.llama.tool_calls import CLOSE, OPEN
 
 _ANY: Final = frozenset({"any", "required"})

@@ -9,8 +9,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from agentevo.errors import ModelError
-from agentevo.models.llama.engine import EngineSettings, LlamaEngine
+from agentevo.models.llama.engine import LlamaEngine
 from agentevo.models.llama.model import LlamaModel
+from agentevo.models.llama.sizing import EngineSettings
 
 _SETTINGS: Final = tuple(field.name for field in fields(EngineSettings))
 _SAMPLING: Final[Mapping[str, type]] = {

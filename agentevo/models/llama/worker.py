@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from agentevo.errors import ModelError
 from agentevo.models.llama.adapters import AdapterSet
+from agentevo.models.llama.batching import Batching
 from agentevo.models.llama.context import Context, ContextShape, NoSpaceError, Piece
 from agentevo.models.llama.errors import EngineClosedError, GenerationTimeoutError
 from agentevo.models.llama.line import WaitingLine
@@ -28,8 +29,6 @@ from agentevo.models.llama.request import FinishReason, Running
 from agentevo.models.llama.reuse import PrefixReuse
 from agentevo.models.llama.sampling import DeadEndError
 
-_STEP_S: Final = 0.1
-_SMALLEST_CHUNK: Final = 32
 _SCANNED: Final = 64
 
 
@@ -44,7 +43,6 @@ class Counters:
     cached_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
-    switches: int = 0
     preempted: int = 0
 
 
@@ -60,10 +58,9 @@ class Worker:
             ModelError: There is not enough memory for the context.
         """
         self._model = model
-        self._shape = shape
-        self._quantum = quantum
         self._context = Context(model, shape)
         self.reuse = PrefixReuse(self._context, cache_bytes, can_rewind=model.can_rewind)
+        self._batching = Batching(shape.n_batch, quantum)
         self.counters = Counters()
         self.wake = threading.Condition()
         self.unstarted = 0
@@ -72,10 +69,7 @@ class Worker:
         self._line = WaitingLine()
         self._active: dict[int, Running] = {}
         self._free = list(range(shape.sequences))
-        self._group = b""
-        self._turn = 0
         self._orders = 0
-        self._rate = float(shape.n_batch)
         self._closing = False
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="llama-engine", daemon=True)
@@ -173,8 +167,8 @@ class Worker:
         self.reuse.begin(request)
 
     def _step(self) -> None:
-        members = self._choose_group()
-        pieces = self._plan(members)
+        members = self._batching.members(self._active.values())
+        pieces = self._batching.plan(members)
         started = time.monotonic()
         try:
             self._context.apply(members[0].adapters)
@@ -186,43 +180,8 @@ class Worker:
             for piece in pieces:
                 self._drop(self._active[piece.sequence], error)
             return
-        self._learn_rate(sum(len(p.tokens) for p in pieces), time.monotonic() - started)
+        self._batching.learn(pieces, time.monotonic() - started)
         self._advance(pieces, logits)
-
-    def _choose_group(self) -> list[Running]:
-        """Return the requests of the adapter set whose turn it is."""
-        groups: dict[bytes, list[Running]] = {}
-        for _, request in sorted(self._active.items()):
-            groups.setdefault(request.adapters.key, []).append(request)
-        keys = sorted(groups, key=lambda key: min(r.order for r in groups[key]))
-        if self._group not in groups:
-            self._group, self._turn = keys[0], 0
-            self.counters.switches += 1
-        elif self._turn >= self._quantum and len(keys) > 1:
-            self._group = keys[(keys.index(self._group) + 1) % len(keys)]
-            self._turn = 0
-            self.counters.switches += 1
-        self._turn += 1
-        return groups[self._group]
-
-    def _plan(self, members: Sequence[Running]) -> list[Piece]:
-        answering = sum(not r.is_prefilling for r in members)
-        budget = self._shape.n_batch - answering
-        if answering:
-            budget = min(budget, max(_SMALLEST_CHUNK, int(self._rate * _STEP_S)))
-        pieces = []
-        for request in members:
-            left = len(request.known) - request.done
-            take = min(left, budget) if request.is_prefilling else 1
-            if take > 0:
-                budget -= take if request.is_prefilling else 0
-                tokens = request.known[request.done : request.done + take]
-                pieces.append(Piece(request.sequence, request.done, tokens, take == left))
-        return pieces
-
-    def _learn_rate(self, tokens: int, seconds: float) -> None:
-        if tokens >= _SMALLEST_CHUNK:
-            self._rate += 0.3 * (tokens / max(seconds, 1e-6) - self._rate)
 
     def _advance(self, pieces: Sequence[Piece], logits: NDArray[np.float32]) -> None:
         self.counters.steps += 1
