@@ -1,7 +1,7 @@
 """`EpisodeContext`: the live parts of one episode, handed to the graph and never checkpointed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 
 from agentevo.episode.state import Usage
+from agentevo.events import Event
 from agentevo.recall import Memory, Recalled
 from agentevo_environments.environment import Environment
 from agentevo_environments.task import JSONValue, Task, ToolSpec
@@ -52,6 +53,8 @@ class EpisodeContext:
         memory: Where to recall from and to report to, or None.
         budgets: What the episode may use.
         iteration: Round of the evolution; 0 outside one.
+        on_event: Called with every event in the episode's own thread. LangGraph's "custom" stream
+            carries the same events, but costs two changes of thread per step.
     """
 
     environment: Environment
@@ -60,6 +63,7 @@ class EpisodeContext:
     memory: Memory | None = None
     budgets: Budgets = Budgets()
     iteration: int = 0
+    on_event: Callable[[Event], None] | None = None
     _live: str = field(default="", init=False, repr=False)
     _lap: float = field(default_factory=time.perf_counter, init=False, repr=False)
     _bound: "tuple[Sequence[ToolSpec], Runnable[LanguageModelInput, AIMessage]] | None" = field(

@@ -77,16 +77,13 @@ def stream_graded(
 def _stream(
     runtime: Runtime[EpisodeContext], state: EpisodeState, name: str, data: dict[str, Any]
 ) -> None:
-    context = runtime.context
-    runtime.stream_writer(
-        make_event(
-            name,
-            context.run_id,
-            data,
-            episode_id=state["episode_id"],
-            iteration=context.iteration,
-        )
+    context, episode_id = runtime.context, state["episode_id"]
+    event = make_event(
+        name, context.run_id, data, episode_id=episode_id, iteration=context.iteration
     )
+    runtime.stream_writer(event)
+    if context.on_event is not None:
+        context.on_event(event)
 
 
 def _cut(value: Any) -> Any:

@@ -6,12 +6,15 @@ SQLite's write lock. Only plain values and LangChain messages are ever rebuilt f
 
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
@@ -24,6 +27,48 @@ CREATE TABLE IF NOT EXISTS outcomes (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+
+
+class RunSaver(SqliteSaver):
+    """LangGraph's SQLite saver with one flush per step instead of two.
+
+    What a step wrote is kept until the checkpoint that follows it, and committed with that. A
+    process that dies in between does the step again, as if it had died a moment earlier. After a
+    failed write the saver refuses further ones, so that no checkpoint can be stored without the
+    writes that it builds on.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        self._deferring = threading.local()
+        self._broken: sqlite3.Error | None = None
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        """Give a cursor; commit at the end, except for the writes of a step."""
+        if self._broken is not None:
+            raise sqlite3.OperationalError(f"after an earlier failure: {self._broken}")
+        try:
+            commit = transaction and not getattr(self._deferring, "on", False)
+            with super().cursor(transaction=commit) as cursor:
+                yield cursor
+        except sqlite3.Error as error:
+            self._broken = error
+            raise
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Keep what a task wrote; durable at once only for interrupts, errors and the like."""
+        self._deferring.on = not any(channel in WRITES_IDX_MAP for channel, _ in writes)
+        try:
+            super().put_writes(config, writes, task_id, task_path)
+        finally:
+            self._deferring.on = False
 
 
 class Ledger:
@@ -76,7 +121,7 @@ def open_checkpoints(
         connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS:d}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        yield SqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+        yield RunSaver(connection)
 
 
 @contextmanager

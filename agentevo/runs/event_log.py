@@ -76,7 +76,7 @@ class EventLog:
 
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the events of a log in order, without a torn last line."""
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb") as lines:
         for line in lines:

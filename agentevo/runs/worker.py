@@ -154,7 +154,14 @@ class EpisodeWorker:
             model = model_for_episode(parts.model, environment, task)
         if "failure" in update:
             return result_of(episode_id, task, update)
-        context = EpisodeContext(environment, model, parts.run_id, parts.memory, parts.budgets)
+        context = EpisodeContext(
+            environment,
+            model,
+            parts.run_id,
+            parts.memory,
+            parts.budgets,
+            on_event=parts.events.append,
+        )
         try:
             values = self._finish_graph(episode_id, task, context)
         except GraphDrained:
@@ -166,25 +173,17 @@ class EpisodeWorker:
     def _finish_graph(
         self, episode_id: str, task: Task, context: EpisodeContext
     ) -> Mapping[str, Any]:
-        """Start or continue the graph, pass on its events, and return its last values."""
+        """Start or continue the graph and return its last values."""
         config = self._config(episode_id, task, context)
         start = None if self._has_checkpoint(config) else new_episode(episode_id, task)
-        values: Mapping[str, Any] = {}
         with self._parts.drain.control() as control:
-            for part in self._graph.stream(
+            return self._graph.invoke(
                 start,
                 config,
                 context=context,
-                stream_mode=["custom", "values"],
                 durability=self._parts.durability,
                 control=control,
-                version="v2",
-            ):
-                if part["type"] == "custom":
-                    self._parts.events.append(part["data"])
-                elif part["type"] == "values":
-                    values = part["data"]
-        return values if "grade" in values else self._graph.get_state(config).values
+            )
 
     def _has_checkpoint(self, config: RunnableConfig) -> bool:
         """Return whether to continue; a checkpoint that cannot be continued is dropped."""
