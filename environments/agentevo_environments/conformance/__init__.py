@@ -5,12 +5,15 @@ from agentevo_environments.conformance.environment import (
     ConformanceError,
     check_environment,
 )
+from agentevo_environments.conformance.sandbox import SANDBOX_CHECKS, check_sandbox
 from agentevo_environments.conformance.validation import Validation, validate
 
 __all__ = [
     "ENVIRONMENT_CHECKS",
+    "SANDBOX_CHECKS",
     "ConformanceError",
     "Validation",
     "check_environment",
+    "check_sandbox",
     "validate",
 ]

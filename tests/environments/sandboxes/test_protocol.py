@@ -1,6 +1,7 @@
 import io
 import json
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from agentevo_environments.sandboxes.protocol import (
 )
 
 headers = st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(), max_size=4)
+Sent = tuple[dict[str, Any], list[bytes]]
 frames = st.tuples(headers, st.lists(st.binary(max_size=64), max_size=4))
 
 
@@ -26,7 +28,7 @@ def frame_bytes(document: bytes, *, version: int = VERSION, size: int = 0) -> by
 
 
 @given(st.lists(frames, max_size=3))
-def test_frames_come_back_as_they_were_sent(sent: list) -> None:
+def test_frames_come_back_as_they_were_sent(sent: list[Sent]) -> None:
     stream = io.BytesIO(b"".join(encode(header, blobs) for header, blobs in sent))
     received = [read_frame(stream.read) for _ in sent]
     assert received == [Frame(header, tuple(blobs)) for header, blobs in sent]
@@ -34,7 +36,7 @@ def test_frames_come_back_as_they_were_sent(sent: list) -> None:
 
 
 @given(st.lists(frames, min_size=1, max_size=3), st.lists(st.integers(0, 400), max_size=8))
-def test_frames_come_back_however_the_stream_is_cut(sent: list, cuts: list[int]) -> None:
+def test_frames_come_back_however_the_stream_is_cut(sent: list[Sent], cuts: list[int]) -> None:
     data = b"".join(encode(header, blobs) for header, blobs in sent)
     buffer = FrameBuffer()
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
@@ -44,7 +46,7 @@ def test_frames_come_back_however_the_stream_is_cut(sent: list, cuts: list[int])
 
 
 @given(frames, st.data())
-def test_a_stream_cut_inside_a_frame_is_an_error(frame: tuple, data: st.DataObject) -> None:
+def test_a_stream_cut_inside_a_frame_is_an_error(frame: Sent, data: st.DataObject) -> None:
     whole = encode(*frame)
     cut = data.draw(st.integers(1, len(whole) - 1))
     with pytest.raises(ProtocolError, match="ended inside"):
