@@ -1,0 +1,1 @@
+"""Procedurally generated services whose documentation is wrong: the embedded default environment."""
