@@ -35,7 +35,8 @@ class Probe:
         text: The query's words.
         vector: The query's unit vector, or None to search by words only.
         names: Known names in the query, lower case.
-        kinds, environment, scope: Filters; empty for all.
+        kinds: Filter; empty for all.
+        environment, scope: Filters; None for all.
         at: Time at which records must be valid and not expired.
         limit: Hits wanted; the pool is larger.
     """
@@ -45,8 +46,8 @@ class Probe:
     vector: Vectors | None
     names: frozenset[str]
     kinds: tuple[Kind, ...]
-    environment: str
-    scope: str
+    environment: str | None
+    scope: str | None
     at: float
     limit: int
 
@@ -165,7 +166,7 @@ class Corpus:
             around = self._neighbours(space, known)
             near_lexical = _better(around, lambda near: space.postings.score_rows(total, near))
             if (vector := probe.vector) is not None:
-                near_dense = _sums(
+                near_dense = _better(
                     around, lambda near: self.dense.scores(probe.namespace, vector, near)
                 )
         return Pool(
@@ -187,7 +188,7 @@ class Corpus:
             (probe.environment, self._environment),
             (probe.scope, self._scope),
         ):
-            if label:
+            if label is not None:
                 same = column == self._labels.get(label, -1)
                 mask = same if mask is None else mask & same
         outside = [rid for rid in space.timed if not _holds(self._rows[rid], probe.at)]
@@ -233,7 +234,7 @@ class Corpus:
             space.names[name].add(row.rid)
         if (row.valid_from, row.valid_to, row.expires_at) != (None, None, None):
             space.timed.add(row.rid)
-        if row.gist.endswith(("?", "？")):
+        if row.gist.endswith(("?", "\uff1f")):
             space.questions.add(row.rid)
         if row.session:
             space.sessions[row.session, row.sequence] = row.rid

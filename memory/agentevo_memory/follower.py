@@ -17,9 +17,10 @@ from agentevo_memory.errors import EmbeddingError
 from agentevo_memory.indexes.base import DenseIndex
 from agentevo_memory.indexes.exact import ExactIndex
 from agentevo_memory.journal import IndexRow, Journal
-from agentevo_memory.record import RECALLABLE, Status
+from agentevo_memory.record import RECALLABLE, Record, Status
 
 EMBED_BATCH = 256
+FEW_ROWS = 1000
 
 Progress = Callable[[int, int], None]
 """Called with the number of texts done and the number of all."""
@@ -48,6 +49,24 @@ class Follower:
             self._seq = head
         return self._corpus
 
+    def cosines(self, vector: Vectors, records: Sequence[Record]) -> dict[str, float]:
+        """Return the cosine of a vector with each record that has one, by id."""
+        marks = str([record.id for record in records])
+        found = self._journal.query(
+            "SELECT rid, id, namespace FROM record WHERE id IN (SELECT value FROM json_each(?))",
+            (marks.replace("'", '"'),),
+        )
+        spaces: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        for rid, record_id, namespace in found:
+            spaces[namespace].append((rid, record_id))
+        scores: dict[str, float] = {}
+        for namespace, members in spaces.items():
+            values = self._dense.scores(namespace, vector, [rid for rid, _ in members])
+            for (_, record_id), value in zip(members, values.tolist(), strict=True):
+                if value == value:
+                    scores[record_id] = value
+        return scores
+
     def restart(self) -> None:
         """Forget everything; the next `follow` reads the whole journal."""
         self._dense.remove(self._corpus.rows())
@@ -66,7 +85,7 @@ class Follower:
 
 def load_vectors(journal: Journal, embedder: Embedder, rows: Sequence[IndexRow]) -> SlotVectors:
     """Return the stored vectors of `rows`, by row number."""
-    few = "AND rid IN (SELECT value FROM json_each(?))" if len(rows) < 1000 else "AND ?<>''"
+    few = "AND rid IN (SELECT value FROM json_each(?))" if len(rows) < FEW_ROWS else "AND ?<>''"
     wanted = str([row.rid for row in rows])
     found: dict[int, list[tuple[int, Vectors]]] = defaultdict(list)
     sql = f"SELECT rid, slot, data FROM vector WHERE model=? {few}"

@@ -181,13 +181,13 @@ class Journal:
             raise UnknownRecordError(
                 f"no record {record_id!r} in {str(self.path)!r}; `agentevo memory list` shows all"
             )
-        return Record.from_dict(json.loads(rows[0][0]))
+        return Record.restore(json.loads(rows[0][0]))
 
     def by_rids(self, rids: Sequence[int]) -> dict[int, Record]:
         """Return the records behind row numbers."""
         marks = ",".join("?" * len(rids))
         rows = self.query(f"SELECT rid, doc FROM record WHERE rid IN ({marks})", rids)
-        return {rid: Record.from_dict(json.loads(doc)) for rid, doc in rows}
+        return {rid: Record.restore(json.loads(doc)) for rid, doc in rows}
 
     def records(self, selection: Selection | None = None) -> list[Record]:
         """Return the selected records."""
@@ -195,7 +195,7 @@ class Journal:
         order = "DESC" if selection and selection.newest else "ASC"
         limit = selection.limit if selection else -1
         sql = f"SELECT doc FROM record WHERE {where} ORDER BY rid {order} LIMIT {int(limit)}"
-        return [Record.from_dict(json.loads(doc)) for (doc,) in self.query(sql, parameters)]
+        return [Record.restore(json.loads(doc)) for (doc,) in self.query(sql, parameters)]
 
     def index_rows(self, after: int = 0) -> list[IndexRow]:
         """Return the present state of every record that changed after sequence number `after`."""

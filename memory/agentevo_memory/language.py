@@ -17,7 +17,21 @@ _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+)*%?")
 _EDGES = ".,;:!\"'()[]{}…。，；：！（）「」『』“”‘’"
 _FILLERS = frozenset({"a", "an", "the", "please", "just", "really", "very", "also"})
 _NEGATIONS = frozenset(
-    ["not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "cannot", "without", "unless", "hardly", "barely"]
+    [
+        "not",
+        "no",
+        "never",
+        "none",
+        "nothing",
+        "nobody",
+        "neither",
+        "nor",
+        "cannot",
+        "without",
+        "unless",
+        "hardly",
+        "barely",
+    ]
 )
 _CJK_NEGATIONS = "不没沒未非无無别勿"
 _CONTRACTIONS = {
@@ -28,7 +42,75 @@ _CONTRACTIONS = {
 }
 _NAME = re.compile(r"[A-Z][\w'-]*|\w*[a-z][A-Z]\w*|\w+_\w+")
 STOP_WORDS = frozenset(
-    ["a", "about", "an", "and", "are", "as", "at", "be", "been", "but", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "no", "not", "of", "on", "or", "our", "she", "so", "than", "that", "the", "their", "them", "then", "there", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "why", "will", "with", "would", "you", "your"]
+    [
+        "a",
+        "about",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "but",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "she",
+        "so",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "they",
+        "this",
+        "to",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 
 

@@ -8,7 +8,7 @@ that it alone decides: id, trust, status, strength, times.
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
 from agentevo_memory.errors import RecordError
@@ -186,7 +186,10 @@ class Record(Draft):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
-        return asdict(self)
+        values = {name: getattr(self, name) for name in _RECORD_FIELDS}
+        values["outcome"] = {name: getattr(self.outcome, name) for name in _OUTCOME_FIELDS}
+        values["provenance"] = {name: getattr(self.provenance, name) for name in _ORIGIN_FIELDS}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Record":
@@ -195,21 +198,37 @@ class Record(Draft):
         Raises:
             RecordError: For unknown or missing fields, or values out of range.
         """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(values.keys() - set(_RECORD_FIELDS))
         if unknown:
-            raise RecordError(f"unknown record fields {unknown}; allowed: {sorted(known)}")
-        given = dict(values)
+            raise RecordError(f"unknown record fields {unknown}; allowed: {list(_RECORD_FIELDS)}")
         try:
-            for name in ("namespace", "entities", "tags", "distilled_in"):
-                given[name] = tuple(given.get(name, ()))
-            given["outcome"] = Outcome(**given.get("outcome", {}))
-            origin = dict(given.get("provenance", {}))
-            origin["parents"] = tuple(origin.get("parents", ()))
-            given["provenance"] = Provenance(**origin)
-            return cls(**given)
+            return cls(**_nested(values))
         except (TypeError, AttributeError) as error:
             raise RecordError(f"{values!r:.200} is not a record: {error}") from error
+
+    @classmethod
+    def restore(cls, values: Mapping[str, Any]) -> "Record":
+        """Return the record that the journal holds; it was checked when it was written."""
+        record = object.__new__(cls)
+        for name, value in _nested(values).items():
+            object.__setattr__(record, name, value)
+        return record
+
+
+_RECORD_FIELDS = tuple(entry.name for entry in fields(Record))
+_OUTCOME_FIELDS = tuple(entry.name for entry in fields(Outcome))
+_ORIGIN_FIELDS = tuple(entry.name for entry in fields(Provenance))
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    given = dict(values)
+    for name in ("namespace", "entities", "tags", "distilled_in"):
+        given[name] = tuple(given.get(name, ()))
+    given["outcome"] = Outcome(**given.get("outcome", {}))
+    origin = dict(given.get("provenance", {}))
+    origin["parents"] = tuple(origin.get("parents", ()))
+    given["provenance"] = Provenance(**origin)
+    return given
 
 
 def check_text(name: str, text: object, limit: int = TEXT_CHARS) -> str:

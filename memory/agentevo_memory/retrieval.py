@@ -52,7 +52,8 @@ class Query:
         text: The question; its words and its meaning are both used.
         namespace: Where to look; nothing outside is read.
         kinds: Which kinds; empty for all.
-        environment, scope: Only records of this environment or scope; "" for all.
+        environment, scope: Only records of this environment or scope; None for all, "" for those
+            that belong to none.
         k: At most so many hits.
         budget_tokens: At most so many tokens of text together, or None.
         quotas: At most so many hits of a kind.
@@ -67,8 +68,8 @@ class Query:
     text: str
     namespace: tuple[str, ...] = ("default",)
     kinds: tuple[Kind, ...] = ()
-    environment: str = ""
-    scope: str = ""
+    environment: str | None = None
+    scope: str | None = None
     k: int = 10
     budget_tokens: int | None = None
     quotas: Mapping[Kind, int] = field(default_factory=dict)

@@ -19,13 +19,27 @@ from agentevo_memory.follower import Follower, Progress, embed_missing, historic
 from agentevo_memory.indexes.exact import ExactIndex
 from agentevo_memory.journal import Journal
 from agentevo_memory.operations.insert import InsertResult, Offer, Verifier, insert
+from agentevo_memory.operations.put import Entry, put
+from agentevo_memory.operations.put import remove as drop
+from agentevo_memory.operations.reflect import (
+    Context,
+    Reflection,
+    Reflector,
+    Scope,
+    carry_out,
+    drafts,
+    experience_ids,
+    gather,
+    input_key,
+    preview,
+)
 from agentevo_memory.operations.search import (
     SearchResult,
     check_query,
     is_default,
     search,
 )
-from agentevo_memory.record import Draft
+from agentevo_memory.record import Draft, Provenance, Record
 from agentevo_memory.retrieval import Query
 from agentevo_memory.upkeep import Upkeep
 
@@ -83,10 +97,9 @@ class VectorMemory(Upkeep):
         given = Draft(text=draft) if isinstance(draft, str) else draft
         vectors = None if vector is None else np.asarray(vector)[None, :]
         offer = replace(
-            next(self._offers([given], vectors)),
+            self._offer(given, verify, vectors),
             supersedes=tuple(supersedes),
             idempotency_key=idempotency_key,
-            verdict=verify(given) if verify is not None else None,
         )
         with self._writing("insert", given.provenance) as tx:
             return insert(self.journal, tx, offer)
@@ -138,6 +151,68 @@ class VectorMemory(Upkeep):
             self._explained.keep(result)
         return result
 
+    def put(
+        self, entries: Sequence[Entry], *, remove: Sequence[tuple[tuple[str, ...], str]] = ()
+    ) -> list[Record]:
+        """Keep one record per namespace and key; `remove` drops others in the same transaction."""
+        texts = [text for entry in entries for text in entry.texts]
+        vectors = iter(self.embedder.embed(texts)) if texts else iter(())
+        made = [
+            {(slot, self.embedder.model_id): next(vectors).tobytes() for slot in range(len(e.texts))}
+            for e in entries
+        ]
+        with self._writing("put", Provenance()) as tx:
+            drop(self.journal, tx, remove)
+            return [put(self.journal, tx, e, v) for e, v in zip(entries, made, strict=True)]
+
+    def rank(self, text: str, records: Sequence[Record]) -> dict[str, float]:
+        """Return the cosine of a text with each of the records that has a vector, by id."""
+        with self._lock:
+            self.follower.follow()
+            vector = check_vectors(self.embedder.embed([text]), 1, self.embedder.dimension)[0]
+            return self.follower.cosines(vector, records)
+
+    def reflect(
+        self,
+        reflector: Reflector,
+        scope: Scope | None = None,
+        *,
+        reflector_id: str = "",
+        verify: Verifier | None = None,
+        dry_run: bool = False,
+    ) -> Reflection:
+        """Turn experiences into rules by a callable; see `operations.reflect`.
+
+        Args:
+            reflector: Reads the material and proposes operations on rules.
+            scope: Which experiences; by default those of the default namespace.
+            reflector_id: Its name and version; a set of experiences is reflected on once per id.
+            verify: Checks each new rule; one that passes is active at once.
+            dry_run: Only say what would happen.
+
+        Raises:
+            RecordError: If a proposal names a rule or parent outside the material.
+        """
+        where = scope or Scope()
+        name = reflector_id or getattr(reflector, "__qualname__", type(reflector).__name__)
+        material = gather(self.journal, where)
+        ids = experience_ids(material)
+        if not ids:
+            return Reflection((), ())
+        done = self.journal.remembered(input_key(material, where, name))
+        if done is not None and not dry_run:
+            return Reflection((), ids, repeated=True)
+        context = Context(where, material, lambda draft: self._offer(draft, verify), name)
+        proposals = list(reflector(material))
+        drafts(proposals, context)
+        if dry_run:
+            return Reflection(preview(proposals, material), ids)
+        with self._writing("reflect", Provenance(actor=name, run_id=where.run_id)) as tx:
+            if self.journal.remembered(input_key(material, where, name)) is not None:
+                return Reflection((), ids, repeated=True)
+            steps = carry_out(self.journal, tx, proposals, context)
+            return Reflection(steps, ids, operation=tx.operation)
+
     def reindex(self, progress: Progress | None = None) -> int:
         """Drop every index and vector of another model, and build them again.
 
@@ -167,6 +242,12 @@ class VectorMemory(Upkeep):
                 self._follower.close()
                 self._follower = None
             self.journal.close()
+
+    def _offer(
+        self, draft: Draft, verify: Verifier | None, vectors: Vectors | None = None
+    ) -> Offer:
+        verdict = verify(draft) if verify is not None else None
+        return replace(next(self._offers([draft], vectors)), verdict=verdict)
 
     def _offers(self, drafts: Sequence[Draft], vectors: Vectors | None) -> Iterator[Offer]:
         if self.journal.read_only:

@@ -14,6 +14,7 @@ from agentevo_memory.journal import Journal, Selection
 from agentevo_memory.operations.erase import Receipt, erase, finish_scrubbing
 from agentevo_memory.operations.feedback import Feedback, credit, mark_recalled
 from agentevo_memory.operations.forget import Forgetting, Policy, forget
+from agentevo_memory.operations.put import remove
 from agentevo_memory.operations.revoke import Revocation, Taint, revoke
 from agentevo_memory.operations.search import Explained
 from agentevo_memory.operations.undo import Undone, undo
@@ -114,6 +115,18 @@ class Upkeep:
         """Keep a record from every forgetting policy, or let it go again."""
         with self._writing("pin", Provenance()) as tx:
             return tx.change(self.journal.get(record_id), "pin", pinned=pinned)
+
+    def touch(self, ids: Sequence[str]) -> None:
+        """Note that records were used now; it starts their time to live again."""
+        with self._writing("touch", Provenance()) as tx:
+            for record_id in ids:
+                record = self.journal.get(record_id)
+                tx.change(record, "used", last_used=tx.now, updated_at=record.updated_at)
+
+    def remove(self, keys: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        """Supersede by nothing what `put` keeps under these namespaces and keys."""
+        with self._writing("put", Provenance()) as tx:
+            remove(self.journal, tx, keys)
 
     def forget(
         self, policy: Policy, *, namespace: tuple[str, ...] = (), dry_run: bool = False

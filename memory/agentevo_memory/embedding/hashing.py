@@ -33,11 +33,8 @@ class HashingEmbedder:
             for feature, weight in _features(text):
                 code = zlib.crc32(feature.encode("utf-8", "replace"))
                 row[code % self.dimension] += weight if code & 0x8000_0000 else -weight
-            norm = float(np.linalg.norm(row))
-            if norm:
-                row /= norm
-            else:
-                row[0] = 1.0
+        rows[~rows.any(axis=1), 0] = 1.0
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows
 
 

@@ -146,9 +146,9 @@ def _decide(journal: Journal, tx: Transaction, offer: Offer) -> InsertResult:
             replaced.append(same)
     conflicts: list[Record] = []
     for old in _framed(journal, draft) if not replaced else []:
-        if _differs(old, draft):
-            conflicts.append(old)
-        elif offer.cosine(old.id) >= NEAR_COSINE:
+        if negations_in(old.text) != negations_in(draft.text):
+            conflicts += [old] if numbers_in(old.text) == numbers_in(draft.text) else []
+        elif not _differs(old, draft) and offer.cosine(old.id) >= NEAR_COSINE:
             return _merge(tx, old, draft)
     replaced += [old for old in _keyed(journal, draft) if old not in replaced]
     return _write(tx, offer, parents, replaced, conflicts)
@@ -183,7 +183,7 @@ def _write(
         return InsertResult("superseded", record.id, "replaces what it is about", ids, tx.operation)
     matched = tuple(old.id for old in conflicts)
     if conflicts:
-        reason += "; differs in a number or a negation from an older record"
+        reason += "; denies an older record"
     return InsertResult("added", record.id, reason, matched, tx.operation)
 
 
@@ -297,7 +297,8 @@ def _framed(journal: Journal, draft: Draft) -> list[Record]:
         return []
     rows = journal.query(
         "SELECT id FROM record WHERE namespace=? AND kind=? AND frame_key=?"
-        " AND environment=? AND scope=? AND status IN ('active', 'candidate') LIMIT 20",
+        " AND environment=? AND scope=? AND status IN ('active', 'candidate')"
+        " ORDER BY rid DESC LIMIT 4",
         (
             pack_namespace(draft.namespace),
             draft.kind,
