@@ -22,7 +22,7 @@ MOUNTS = (
     Mount("run", "run", "Run an agent on the tasks of an environment.", "Run", verb=True),
     Mount("resume", "run", "Continue a run that was stopped or killed.", "Run", verb=True),
     Mount("evolve", "evolve", "Let an agent improve itself, round by round.", "Run", verb=True),
-    Mount("demo", "demo", "See the system work, offline, in minutes.", "Run", verb=True),
+    Mount("demo", "demo", "See the system work, offline.", "Run", verb=True),
     Mount("report", "report", "Show what an evolution achieved.", "Run", verb=True),
     Mount("runs", "runs", "List runs and look into them.", "Inspect"),
     Mount("memory", "memory", "Look into the memory and change it.", "Inspect"),
