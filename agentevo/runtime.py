@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from agentevo.config import Settings
-from agentevo.errors import RunError
+from agentevo.errors import ConfigError, RunError
 from agentevo.events import Event
 from agentevo.models import AnyModel, init_model
 from agentevo.runs.checkpoints import read_ledger
@@ -137,10 +138,22 @@ def environment_of(
 
 
 def sandbox_of(settings: Settings) -> Sandbox:
-    """Return a new sandbox, not yet started, as `settings.sandbox` describes it."""
+    """Return a new sandbox, not yet started, as `settings.sandbox` describes it.
+
+    Raises:
+        UnknownNameError: There is no such backend.
+        ConfigError: The backend takes no such options.
+    """
     from agentevo_environments.sandboxes import make_sandbox
 
-    return make_sandbox(settings.sandbox.backend, allow_unsafe=settings.sandbox.allow_unsafe)
+    chosen = settings.sandbox
+    options: dict[str, Any] = dict(chosen.options)
+    if chosen.allow_unsafe:
+        options["allow_unsafe"] = True
+    try:
+        return make_sandbox(chosen.backend, **options)
+    except TypeError as error:
+        raise ConfigError(f"the sandbox {chosen.backend!r} refuses its options: {error}") from error
 
 
 def tasks_of(settings: Settings) -> Sequence[Task]:

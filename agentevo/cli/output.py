@@ -28,7 +28,7 @@ def emit(
     data: Mapping[str, Any] | Any,
     *,
     as_json: bool,
-    human: "RenderableType | Iterable[RenderableType]" = "",
+    human: "RenderableType | Iterable[Any]" = "",
 ) -> None:
     """Print the result of a command, once, at its end.
 
@@ -70,11 +70,14 @@ def stderr_console() -> "Console":
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> "Table":
-    """Return a table of plain cells; long cells wrap, none is cut off."""
+    """Return a table of plain cells; long cells wrap, none is cut off. Empty names: no head."""
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns), title=title or None
+    )
+    made.title_justify = "left"
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:

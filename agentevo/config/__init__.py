@@ -6,7 +6,6 @@
 from agentevo.config.sources import Layer, load_settings, merge_layers, origin_of, read_layers
 from agentevo.config.tree import (
     EnvSettings,
-    LimitsSettings,
     MemorySettings,
     ModelSettings,
     OptionValue,
@@ -20,7 +19,6 @@ from agentevo.config.tree import (
 __all__ = [
     "EnvSettings",
     "Layer",
-    "LimitsSettings",
     "MemorySettings",
     "ModelSettings",
     "OptionValue",

@@ -13,8 +13,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import TypeAliasType
 
-from agentevo_environments.sandboxes.base import DEFAULT_LIMITS, Limits
-
 OptionValue = TypeAliasType(
     "OptionValue", "bool | int | float | str | list[OptionValue] | dict[str, OptionValue]"
 )
@@ -85,31 +83,6 @@ class ModelSettings(Section):
     """Further arguments of the model, such as base_url or n_ctx. Secrets are refused."""
 
 
-class LimitsSettings(Section):
-    """What one execution in the sandbox may use."""
-
-    timeout_s: float = Field(default=DEFAULT_LIMITS.timeout_s, gt=0)
-    """Wall-clock seconds until the whole process tree is killed, above 0."""
-    memory_bytes: int = Field(default=DEFAULT_LIMITS.memory_bytes, gt=0)
-    """Memory of all processes of the execution together, in bytes."""
-    processes: int = Field(default=DEFAULT_LIMITS.processes, gt=0)
-    """Number of processes and threads."""
-    output_bytes: int = Field(default=DEFAULT_LIMITS.output_bytes, gt=0)
-    """Size of stdout and of stderr, each, in bytes; more ends the execution."""
-    file_bytes: int = Field(default=DEFAULT_LIMITS.file_bytes, gt=0)
-    """Size of one written file, in bytes."""
-    disk_bytes: int = Field(default=DEFAULT_LIMITS.disk_bytes, gt=0)
-    """Size of everything written, in bytes."""
-    files: int = Field(default=DEFAULT_LIMITS.files, gt=0)
-    """Number of files and directories written."""
-    open_files: int = Field(default=DEFAULT_LIMITS.open_files, gt=0)
-    """Number of open file descriptors in one process."""
-
-    def to_limits(self) -> Limits:
-        """Return the same limits as the sandboxes take them."""
-        return Limits(**self.model_dump())
-
-
 class SandboxSettings(Section):
     """Where the agent's programs run."""
 
@@ -117,8 +90,8 @@ class SandboxSettings(Section):
     """Sandbox backend; `agentevo doctor` shows which ones work on this machine."""
     allow_unsafe: bool = False
     """Whether a sandbox weaker than the full isolation may be used. Never done silently."""
-    limits: LimitsSettings = LimitsSettings()
-    """What one execution may use."""
+    options: Options = Field(default_factory=dict)
+    """Further arguments of the backend, such as tier for embedded or image for docker."""
 
 
 class RunSettings(Section):

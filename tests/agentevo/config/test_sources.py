@@ -113,7 +113,7 @@ def test_foreign_variables_are_left_alone() -> None:
         (["enw.name=x"], ["'enw'", "did you mean 'env'", "sandbox"]),
         (["env.n=0"], ["'env.n'", "'0'", "--set", "greater than or equal to 1"]),
         (["run.durability=often"], ["'often'", "'sync', 'async' or 'exit'"]),
-        (["sandbox.limits.filez=1"], ["'sandbox.limits.filez'", "sandbox.limits.files"]),
+        (["sandbox.backnd=1"], ["'sandbox.backnd'", "sandbox.backend"]),
         (["env.n"], ["'env.n'", "section.key=value"]),
         (["=3"], ["'=3'", "section.key=value"]),
         (["env=3"], ["'env'"]),

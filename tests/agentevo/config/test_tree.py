@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from agentevo.config import LimitsSettings, Settings, dump_settings
-from agentevo_environments.sandboxes.base import DEFAULT_LIMITS
+from agentevo.config import Settings, dump_settings
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 leaves = (
@@ -102,11 +101,6 @@ def test_relative_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     settings = Settings(env={"tasks": "tasks.jsonl"})
     assert settings.env.tasks == tmp_path / "tasks.jsonl"
     assert settings.home == tmp_path / ".agentevo"
-
-
-def test_limits_are_those_of_the_sandboxes() -> None:
-    assert LimitsSettings().to_limits() == DEFAULT_LIMITS
-    assert LimitsSettings(processes=3).to_limits().processes == 3
 
 
 def test_the_schema_carries_the_meaning_of_each_setting() -> None:
