@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from pydantic import BaseModel, SecretStr
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
 
 from agentevo.errors import ModelError, UnknownModelError
 from agentevo.models.source import AnyModel
@@ -61,15 +63,23 @@ def _scripted(rest: str, options: Mapping[str, Any]) -> AnyModel:
 
 
 def _llamacpp(rest: str, options: Mapping[str, Any]) -> AnyModel:
-    from agentevo.models.llama.chat import ChatLlamaEngine
-
-    return ChatLlamaEngine.from_uri(rest, **options)
+    if not rest.partition("?")[0]:
+        raise UnknownModelError(f"'llamacpp:' names no GGUF file. Known forms: {FORMS}")
+    return _local(rest, options)
 
 
 def _seed(rest: str, options: Mapping[str, Any]) -> AnyModel:
+    return _local(rest if rest.startswith("?") else "", options)
+
+
+def _local(uri: str, options: Mapping[str, Any]) -> AnyModel:
     from agentevo.models.llama.chat import ChatLlamaEngine
 
-    return ChatLlamaEngine.from_uri(rest, **options)
+    fields = ChatLlamaEngine.model_fields
+    own = {name: value for name, value in options.items() if name in fields}
+    rest = urlencode({name: value for name, value in options.items() if name not in fields})
+    joined = f"{uri}{'&' if '?' in uri else '?'}{rest}" if rest else uri
+    return ChatLlamaEngine.from_uri(joined, **own)
 
 
 _PREFIXES: Mapping[str, Callable[[str, Mapping[str, Any]], AnyModel]] = {
@@ -83,7 +93,7 @@ def _from_langchain(spec: str, options: Mapping[str, Any]) -> AnyModel:
     from langchain.chat_models import init_chat_model
 
     try:
-        model = init_chat_model(spec, **options)
+        model: BaseChatModel = init_chat_model(spec, **options)
     except ImportError as error:
         raise ModelError(f"the model {spec!r} needs a package: {error}") from error
     except Exception as error:  # each provider raises types of its own
@@ -100,7 +110,7 @@ def _unknown(spec: str) -> str:
     return f"unknown model {spec!r}{hint} Known forms: {FORMS}"
 
 
-def _require_key(spec: str, model: BaseModel) -> None:
+def _require_key(spec: str, model: BaseChatModel) -> None:
     """Refuse an empty API key now; some providers would fail only at the first call."""
     for name in type(model).model_fields:
         value = getattr(model, name)
