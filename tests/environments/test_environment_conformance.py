@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agentevo_environments import Action, Environment, Grade, Observation, ToolSpec
+from agentevo_environments import Action, Environment, Grade, Observation, Task, ToolSpec
 from agentevo_environments.conformance import (
     ENVIRONMENT_CHECKS,
     ConformanceError,
     check_environment,
     validate,
 )
+from agentevo_environments.task import JSONValue
 
 _spec = importlib.util.spec_from_file_location(
     "arithmetic_environment", Path(__file__).parent / "arithmetic_environment.py"
@@ -21,116 +22,123 @@ assert _spec is not None
 assert _spec.loader is not None
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
-Arithmetic: Any = _module.ArithmeticEnvironment
+Arithmetic: type[Environment] = _module.ArithmeticEnvironment
 
 
-class Repeats(Arithmetic):
-    def tasks(self, split="test", n=None, seed=0):
+class Example(Arithmetic):  # type: ignore[misc, valid-type]
+    """The example of the README, to be broken in one way by each class below."""
+
+    given: Any
+    expected: Any
+
+
+class Repeats(Example):
+    def tasks(self, split: str = "test", n: int | None = None, seed: int = 0) -> Any:
         return [super().tasks(split, 1, seed)[0]] * 3
 
 
-class Drifts(Arithmetic):
+class Drifts(Example):
     draws = 0
 
-    def tasks(self, split="test", n=None, seed=0):
+    def tasks(self, split: str = "test", n: int | None = None, seed: int = 0) -> Any:
         Drifts.draws += 1
         return super().tasks(split, n, seed + Drifts.draws)
 
 
-class AcceptsAnySplit(Arithmetic):
-    def tasks(self, split="test", n=None, seed=0):
+class AcceptsAnySplit(Example):
+    def tasks(self, split: str = "test", n: int | None = None, seed: int = 0) -> Any:
         return super().tasks("test", n, seed)
 
 
-class NeedsUnknownArguments(Arithmetic):
-    def tools(self):
+class NeedsUnknownArguments(Example):
+    def tools(self) -> list[ToolSpec]:
         return [ToolSpec("answer", "Give it.", {"type": "object", "required": ["number"]})]
 
 
-class Raises(Arithmetic):
-    def step(self, action):
-        return super().step(Action(action.tool, {"number": int(action.arguments["number"])}))
+class Raises(Example):
+    def step(self, action: Action) -> Any:
+        return super().step(Action(action.tool, {"number": int(str(action.arguments["number"]))}))
 
 
-class NeverSolved(Arithmetic):
-    def grade(self):
+class NeverSolved(Example):
+    def grade(self) -> Any:
         return Grade(0.5, False)
 
 
-class AlwaysSolved(Arithmetic):
-    def grade(self):
+class AlwaysSolved(Example):
+    def grade(self) -> Any:
         return Grade(1.0, True)
 
 
-class GradesOnce(Arithmetic):
-    def grade(self):
+class GradesOnce(Example):
+    def grade(self) -> Any:
         grade, self.given = super().grade(), None
         return grade
 
 
-class Counts(Arithmetic):
+class Counts(Example):
     steps = 0
 
-    def step(self, action):
+    def step(self, action: Action) -> Any:
         self.steps += 1
         return Observation(f"step {self.steps}", done=super().step(action).done)
 
 
-class Remembers(Arithmetic):
-    def reset(self, task):
+class Remembers(Example):
+    def reset(self, task: Task) -> Any:
         before = getattr(self, "given", None)
         seen = super().reset(task)
         self.given = before
         return seen
 
 
-class Shares(Arithmetic):
+class Shares(Example):
     board: ClassVar[dict[str, object]] = {}
 
-    def reset(self, task):
+    def reset(self, task: Task) -> Any:
         self.board.clear()
         return super().reset(task)
 
-    def step(self, action):
+    def step(self, action: Action) -> Any:
         seen = super().step(action)
         self.board["given"] = self.given
         return seen
 
-    def grade(self):
+    def grade(self) -> Any:
         solved = self.board.get("given") == self.expected
         return Grade(float(solved), solved)
 
 
-class Tells(Arithmetic):
-    def tasks(self, split="test", n=None, seed=0):
+class Tells(Example):
+    def tasks(self, split: str = "test", n: int | None = None, seed: int = 0) -> Any:
         tasks = super().tasks(split, n, seed)
         for task in tasks:
             task.data["words"] = f"the sum is {task.data['sum']}"
         return tasks
 
-    def reset(self, task):
+    def reset(self, task: Task) -> Any:
         super().reset(task)
         return Observation(f"Hint: {task.data['words']}.")
 
 
-class LosesTheState(Arithmetic):
-    def snapshot(self):
+class LosesTheState(Example):
+    def snapshot(self) -> JSONValue:
         return {}
 
-    def restore(self, task, snapshot):
+    def restore(self, task: Task, snapshot: JSONValue) -> None:
         self.reset(task)
 
 
-class ClosesOnce(Arithmetic):
+class ClosesOnce(Example):
     is_open = True
 
-    def close(self):
+    def close(self) -> None:
         if not self.is_open:
             raise ConformanceError("closed twice")
         self.is_open = False
 
 
-BROKEN = {
+BROKEN: dict[str, type[Environment]] = {
     "tasks_repeat": Drifts,
     "tasks_are_plain_and_unique": Repeats,
     "unknown_split_is_refused": AcceptsAnySplit,
@@ -148,30 +156,30 @@ BROKEN = {
 }
 
 
-def test_the_example_environment_conforms():
+def test_the_example_environment_conforms() -> None:
     check_environment(Arithmetic)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT_CHECKS)
-def test_each_check_finds_an_environment_that_breaks_it(name):
+def test_each_check_finds_an_environment_that_breaks_it(name: str) -> None:
     with pytest.raises(ConformanceError):
         ENVIRONMENT_CHECKS[name](BROKEN[name])
 
 
-def test_checking_all_names_every_broken_part():
+def test_checking_all_names_every_broken_part() -> None:
     with pytest.raises(ConformanceError) as caught:
         check_environment(AlwaysSolved)
     names = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert names == ["failures_score_below_one", "reset_forgets", "episodes_are_separate"]
 
 
-def test_validation_counts_oracles_and_tolerates_missing_decoys():
+def test_validation_counts_oracles_and_tolerates_missing_decoys() -> None:
     found = validate(Arithmetic(), 5)
     assert found.ok
     assert (found.tasks, found.oracles, found.oracles_solved, found.decoys) == (5, 5, 5, 0)
 
 
-def test_validation_names_the_tasks_that_are_wrong():
+def test_validation_names_the_tasks_that_are_wrong() -> None:
     found = validate(NeverSolved(), 2)
     assert not found.ok
     assert [problem.split(": ")[1] for problem in found.problems] == [
@@ -179,9 +187,9 @@ def test_validation_names_the_tasks_that_are_wrong():
     ] * 2
 
 
-def test_validation_of_no_tasks_is_not_ok():
+def test_validation_of_no_tasks_is_not_ok() -> None:
     assert not validate(Arithmetic(), 0).ok
 
 
-def test_an_environment_is_abstract_without_its_parts():
+def test_an_environment_is_abstract_without_its_parts() -> None:
     assert Environment.__abstractmethods__ == {"tasks", "reset", "step", "grade", "tools"}

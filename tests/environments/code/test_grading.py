@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from agentevo_environments import Grade, Limits, Sandbox, Task
 from agentevo_environments.packs.code.grading import Grader, HiddenTests
+
+Grading = Callable[[Task, str], Grade]
+MakeTask = Callable[..., Task]
 
 LIMITS = Limits(timeout_s=5.0)
 SECRETS = ("zq81-vortex", "kf07-lantern")
@@ -176,7 +180,7 @@ def f(*a): return ''
 
 
 @pytest.fixture
-def grade(sandbox: Sandbox) -> Callable[..., Grade]:
+def grade(sandbox: Sandbox) -> Grading:
     def run(task: Task, solution: str) -> Grade:
         return Grader(sandbox, HiddenTests.of(task), LIMITS).grade(solution)
 
@@ -184,7 +188,7 @@ def grade(sandbox: Sandbox) -> Callable[..., Grade]:
 
 
 @pytest.fixture
-def lookup(make_task: Callable[..., Task]) -> Task:
+def lookup(make_task: MakeTask) -> Task:
     return make_task(LOOKUP_TESTS, LOOKUP_SOLUTION)
 
 
@@ -192,12 +196,14 @@ def reference(task: Task) -> str:
     return str(task.data["reference"])
 
 
-def test_the_reference_solves_the_task_that_cheats_are_tried_on(grade, lookup):
+def test_the_reference_solves_the_task_that_cheats_are_tried_on(
+    grade: Grading, lookup: Task
+) -> None:
     assert grade(lookup, reference(lookup)) == Grade(1.0, True, "4 of 4 hidden assertions hold")
 
 
 @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
-def test_a_cheating_solution_does_not_solve(grade, lookup, cheat):
+def test_a_cheating_solution_does_not_solve(grade: Grading, lookup: Task, cheat: str) -> None:
     found = grade(lookup, cheat)
     assert not found.solved
     assert found.score <= 0.5
@@ -205,7 +211,9 @@ def test_a_cheating_solution_does_not_solve(grade, lookup, cheat):
     assert "all hidden" not in found.detail
 
 
-def test_tests_and_solution_never_share_an_execution(grade, lookup, sandbox):
+def test_tests_and_solution_never_share_an_execution(
+    grade: Grading, lookup: Task, sandbox: Any
+) -> None:
     sandbox.programs.clear()
     solution = "def f(*args):\n    return 'a mark of the solution'\n"
     grade(lookup, solution)
@@ -218,7 +226,7 @@ def test_tests_and_solution_never_share_an_execution(grade, lookup, sandbox):
     assert all(not program.files and program.argv is None for program in sandbox.programs)
 
 
-def test_the_detail_shows_no_name_that_the_solution_made_up(grade, lookup):
+def test_the_detail_shows_no_name_that_the_solution_made_up(grade: Grading, lookup: Task) -> None:
     found = grade(lookup, "def f(key):\n    raise type('Arg_' + key, (Exception,), {})")
     assert found.detail.endswith("the solution raises an exception of its own")
 
@@ -234,11 +242,15 @@ def test_the_detail_shows_no_name_that_the_solution_made_up(grade, lookup):
         ("def f(*a): return lambda: 0", "raises TypeError"),
     ],
 )
-def test_the_detail_says_what_went_wrong(grade, lookup, solution, reason):
+def test_the_detail_says_what_went_wrong(
+    grade: Grading, lookup: Task, solution: str, reason: str
+) -> None:
     assert grade(lookup, solution).detail.endswith(f"the solution {reason}")
 
 
-def test_a_solution_that_hangs_loses_only_the_answers_it_owes(sandbox, make_task):
+def test_a_solution_that_hangs_loses_only_the_answers_it_owes(
+    sandbox: Any, make_task: MakeTask
+) -> None:
     task = make_task(
         "    assert candidate(1) == 1\n    assert candidate(2) == 2\n", "    return args[0]\n"
     )
@@ -249,20 +261,22 @@ def test_a_solution_that_hangs_loses_only_the_answers_it_owes(sandbox, make_task
     )
 
 
-def test_the_score_is_the_share_of_assertions_that_hold(grade, make_task):
+def test_the_score_is_the_share_of_assertions_that_hold(
+    grade: Grading, make_task: MakeTask
+) -> None:
     check = "    for n in range(10):\n        assert candidate(n) == n\n    assert True, 'not counted'\n"
     task = make_task(check, "    return args[0]\n")
     assert grade(task, "def f(n): return n if n < 7 else -1").score == 0.7
 
 
-def test_a_change_of_the_arguments_reaches_the_tests(grade, make_task):
+def test_a_change_of_the_arguments_reaches_the_tests(grade: Grading, make_task: MakeTask) -> None:
     check = "    items, table = [3, 1], {}\n    candidate(items, table)\n    assert items == [1, 3]\n    assert table == {'n': 2}\n"
     task = make_task(check, "    args[0].sort(); args[1]['n'] = len(args[0])\n")
     assert grade(task, reference(task)).solved
     assert not grade(task, "def f(items, table): return sorted(items)").solved
 
 
-def test_an_expected_exception_counts(grade, make_task):
+def test_an_expected_exception_counts(grade: Grading, make_task: MakeTask) -> None:
     check = """\
     try:
         candidate(-1)
@@ -277,7 +291,7 @@ def test_an_expected_exception_counts(grade, make_task):
     assert not grade(task, "def f(n):\n    if n < 0: raise KeyError\n    return 2").solved
 
 
-def test_calls_that_depend_on_answers_are_asked_again(grade, make_task):
+def test_calls_that_depend_on_answers_are_asked_again(grade: Grading, make_task: MakeTask) -> None:
     task = make_task(
         "    assert candidate(candidate(candidate(2))) == 5\n", "    return args[0] + 1\n"
     )
@@ -285,7 +299,7 @@ def test_calls_that_depend_on_answers_are_asked_again(grade, make_task):
     assert not grade(task, "def f(n): return n + 2").solved
 
 
-def test_a_solution_that_never_answers_alike_fails(grade, make_task):
+def test_a_solution_that_never_answers_alike_fails(grade: Grading, make_task: MakeTask) -> None:
     task = make_task(
         "    x = 1\n    for _ in range(50): x = candidate(x)\n    assert x\n", "    return 1\n"
     )
@@ -293,26 +307,30 @@ def test_a_solution_that_never_answers_alike_fails(grade, make_task):
     assert (found.solved, found.score) == (False, 0.0)
 
 
-def test_a_solution_may_keep_state_between_calls(grade, make_task):
+def test_a_solution_may_keep_state_between_calls(grade: Grading, make_task: MakeTask) -> None:
     task = make_task("    assert [candidate() for _ in range(3)] == [1, 2, 3]\n")
     assert grade(task, "seen = []\ndef f():\n    seen.append(0)\n    return len(seen)").solved
 
 
-def test_tests_may_draw_random_arguments(grade, make_task):
+def test_tests_may_draw_random_arguments(grade: Grading, make_task: MakeTask) -> None:
     check = "    import random\n    for _ in range(200):\n        n = random.randrange(10**9)\n        assert candidate(n) == n + 1\n"
     task = make_task(check, "    return args[0] + 1\n")
     assert grade(task, reference(task)).solved
 
 
 @pytest.mark.parametrize("known", ["    return [args[0]] * 2\n", ""])
-def test_a_task_needs_no_known_solution_to_be_graded(grade, make_task, known):
+def test_a_task_needs_no_known_solution_to_be_graded(
+    grade: Grading, make_task: MakeTask, known: str
+) -> None:
     check = "    for n in range(100):\n        assert candidate(n) == [n, n]\n    assert len(candidate('x')) == 2\n"
     task = make_task(check, known)
     assert grade(task, "def f(n): return [n, n]").solved
     assert grade(task, "def f(n): return [n]").score == 0.0
 
 
-def test_imports_and_helpers_of_the_prompt_are_there_for_the_solution(grade, make_task):
+def test_imports_and_helpers_of_the_prompt_are_there_for_the_solution(
+    grade: Grading, make_task: MakeTask
+) -> None:
     prompt = "import math\n\ndef half(n):\n    return n // 2\n\ndef f(n: int) -> int:\n    '''Halve a root.'''\n"
     task = make_task(
         "    assert candidate(64) == half(8)\n", "    return half(math.isqrt(n))\n", prompt
@@ -320,7 +338,9 @@ def test_imports_and_helpers_of_the_prompt_are_there_for_the_solution(grade, mak
     assert grade(task, "def f(n): return half(math.isqrt(n))").solved
 
 
-def test_objects_of_a_class_that_both_sides_define_cross(grade, make_task):
+def test_objects_of_a_class_that_both_sides_define_cross(
+    grade: Grading, make_task: MakeTask
+) -> None:
     prompt = "class Pair:\n    def __init__(self, a, b):\n        self.a, self.b = a, b\n\ndef f(pair):\n    '''Swap.'''\n"
     check = "    found = candidate(Pair(1, [2]))\n    assert (found.a, found.b) == ([2], 1)\n"
     task = make_task(check, "    return Pair(pair.b, pair.a)\n", prompt)
@@ -331,12 +351,14 @@ def test_objects_of_a_class_that_both_sides_define_cross(grade, make_task):
     ).solved
 
 
-def test_grading_twice_gives_the_same_grade(grade, lookup):
+def test_grading_twice_gives_the_same_grade(grade: Grading, lookup: Task) -> None:
     half_right = "def f(key): return 'zq81-vortex'"
     assert grade(lookup, half_right) == grade(lookup, half_right)
 
 
-def test_the_harness_is_sent_whole_and_the_job_is_json(grade, lookup, sandbox):
+def test_the_harness_is_sent_whole_and_the_job_is_json(
+    grade: Grading, lookup: Task, sandbox: Any
+) -> None:
     sandbox.programs.clear()
     grade(lookup, reference(lookup))
     assert len({program.code for program in sandbox.programs}) == 1

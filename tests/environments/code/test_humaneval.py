@@ -1,5 +1,7 @@
 """HumanEval, all of it: every canonical solution passes, every mutated one fails."""
 
+from pathlib import Path
+
 import pytest
 
 from agentevo_environments.conformance import validate
@@ -10,7 +12,7 @@ TASKS = 164
 
 
 @pytest.mark.slow
-def test_all_canonical_solutions_pass_and_all_mutated_ones_fail(humaneval):
+def test_all_canonical_solutions_pass_and_all_mutated_ones_fail(humaneval: Path) -> None:
     environment = CodeEnvironment(sandbox=make_sandbox(), tasks=humaneval)
     found = validate(environment)
     environment.close()

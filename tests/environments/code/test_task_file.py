@@ -36,7 +36,7 @@ def write(folder: Path, *records: object, name: str = "tasks.jsonl") -> Path:
     return path
 
 
-def test_a_humaneval_line_becomes_a_task(tmp_path):
+def test_a_humaneval_line_becomes_a_task(tmp_path: Path) -> None:
     (task,) = read_tasks(write(tmp_path, "", HUMANEVAL))
     hidden = HiddenTests.of(task)
     assert (task.id, task.split, task.prompt) == ("T/0", "test", HUMANEVAL["prompt"])
@@ -44,7 +44,9 @@ def test_a_humaneval_line_becomes_a_task(tmp_path):
     assert (hidden.entry_point, hidden.has_check, hidden.preamble) == ("root", True, "import math")
 
 
-def test_an_mbpp_line_becomes_a_task_that_names_the_function_and_hides_the_tests(tmp_path):
+def test_an_mbpp_line_becomes_a_task_that_names_the_function_and_hides_the_tests(
+    tmp_path: Path,
+) -> None:
     (task,) = read_tasks(write(tmp_path, {**MBPP, "split": "train"}))
     hidden = HiddenTests.of(task)
     assert (task.id, task.split) == ("MBPP/7", "train")
@@ -53,14 +55,14 @@ def test_an_mbpp_line_becomes_a_task_that_names_the_function_and_hides_the_tests
     assert "double(-1)" in hidden.tests
 
 
-def test_a_packed_file_reads_like_the_plain_one(tmp_path):
+def test_a_packed_file_reads_like_the_plain_one(tmp_path: Path) -> None:
     plain = write(tmp_path, HUMANEVAL, MBPP)
     packed = tmp_path / "tasks.jsonl.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     assert read_tasks(packed) == read_tasks(plain)
 
 
-def test_a_task_without_a_known_solution_is_accepted(tmp_path):
+def test_a_task_without_a_known_solution_is_accepted(tmp_path: Path) -> None:
     records = [
         {k: v for k, v in r.items() if k not in {"canonical_solution", "code"}}
         for r in (HUMANEVAL, MBPP)
@@ -104,7 +106,7 @@ def test_a_task_without_a_known_solution_is_accepted(tmp_path):
         ({**HUMANEVAL, "task_id": "first"}, "the task id 'first' was used before"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, line, complaint):
+def test_a_wrong_line_is_named(tmp_path: Path, line: object, complaint: str) -> None:
     path = write(tmp_path, {**HUMANEVAL, "task_id": "first"}, "", line)
     with pytest.raises(TaskFileError) as caught:
         read_tasks(path)
@@ -112,36 +114,36 @@ def test_a_wrong_line_is_named(tmp_path, line, complaint):
     assert complaint in str(caught.value)
 
 
-def test_a_file_without_tasks_is_an_error(tmp_path):
+def test_a_file_without_tasks_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TaskFileError, match="holds no task"):
         read_tasks(write(tmp_path, "", " "))
 
 
-def test_a_missing_file_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TaskFileError, match=r"there is no file .*nowhere\.jsonl"):
         read_tasks(tmp_path / "nowhere.jsonl")
 
 
-def test_another_kind_of_file_is_an_error(tmp_path):
+def test_another_kind_of_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TaskFileError, match=r"the two kinds that are read"):
         read_tasks(write(tmp_path, HUMANEVAL, name="tasks.csv"))
 
 
-def test_a_folder_is_an_error(tmp_path):
+def test_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(TaskFileError, match="cannot be read"):
         read_tasks(tmp_path / "folder.jsonl")
 
 
 @pytest.mark.parametrize("cut", [10, -9])
-def test_a_cut_packed_file_is_an_error(tmp_path, cut):
+def test_a_cut_packed_file_is_an_error(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "tasks.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(HUMANEVAL).encode())[:cut])
     with pytest.raises(TaskFileError, match="cannot be read"):
         read_tasks(path)
 
 
-def test_a_line_that_is_not_utf8_is_named(tmp_path):
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tasks.jsonl"
     path.write_bytes(json.dumps(HUMANEVAL).encode() + b'\n{"task_id": "\xff"}\n')
     with pytest.raises(TaskFileError, match="line 2: not UTF-8"):
@@ -162,7 +164,9 @@ values = st.one_of(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(base=st.sampled_from([{}, HUMANEVAL, MBPP]), changes=st.dictionaries(fields, values))
-def test_any_object_is_a_task_or_a_task_file_error(tmp_path, base, changes):
+def test_any_object_is_a_task_or_a_task_file_error(
+    tmp_path: Path, base: dict[str, object], changes: dict[str, object]
+) -> None:
     path = write(tmp_path, {**base, **changes})
     try:
         (task,) = read_tasks(path)
