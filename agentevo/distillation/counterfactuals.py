@@ -56,6 +56,7 @@ def _probe(kind: RowKind, episode: Practice, scope: str, system: str) -> Probe:
         scope=scope,
         system=_rename(system, episode.scope, scope),
         messages=tuple(_renamed(m, episode.scope, scope) for m in episode.messages[:first]),
+        tools=episode.tools,
     )
 
 

@@ -14,8 +14,9 @@ from agentevo.distillation.decontamination import Decontaminator
 from agentevo.distillation.rows import Lineage, Message, Row, RowKind
 from agentevo.errors import AdapterError
 
-Answer = Callable[[str, Sequence[Message]], Message]
-"""The frozen base: system prompt and conversation in, its next assistant message out."""
+Tools = tuple[Mapping[str, Any], ...]
+Answer = Callable[[str, Sequence[Message], Tools], Message]
+"""The frozen base: system prompt, conversation and tools in, its next assistant message out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Practice:
         messages: The conversation after the system prompt.
         solved: The environment's verdict.
         errors: Observations that were errors.
+        tools: The tools that the prompt declared, in the OpenAI form.
     """
 
     run_id: str
@@ -47,6 +49,7 @@ class Practice:
     messages: tuple[Message, ...]
     solved: bool
     errors: int = 0
+    tools: Tools = ()
 
     @property
     def lineage(self) -> Lineage:
@@ -63,12 +66,14 @@ class Probe:
         scope: Scope of the task.
         system: The whole system prompt, rules included.
         messages: The conversation up to the answer.
+        tools: The tools that the prompt declares.
     """
 
     kind: RowKind
     scope: str
     system: str
     messages: tuple[Message, ...]
+    tools: Tools = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,7 @@ def build_dataset(
     rows = [row for episode in accepted for row in _practice_rows(episode)]
     rows += _rejected_rows(accepted, failed)
     for probe in probes:
-        rows.append(_probe_row(probe, answer(probe.system, probe.messages)))
+        rows.append(_probe_row(probe, answer(probe.system, probe.messages, probe.tools)))
     unique = {row.id: row for row in reversed(rows)}
     left_out["duplicate row"] += len(rows) - len(unique)
     kept = tuple(reversed(unique.values()))
@@ -202,6 +207,7 @@ def _practice_rows(episode: Practice) -> list[Row]:
         episode.bare_system,
         episode.messages,
         episode.lineage,
+        episode.tools,
     )
     return [target, replace(target, kind="with_rules", student_system=episode.system)]
 
@@ -221,7 +227,7 @@ def _rejected_rows(accepted: Sequence[Practice], failed: Sequence[Practice]) -> 
 def _probe_row(probe: Probe, answer: Message) -> Row:
     lineage = Lineage(verified=True, real=False)
     messages = (*probe.messages, answer)
-    return Row(probe.kind, probe.scope, probe.system, probe.system, messages, lineage)
+    return Row(probe.kind, probe.scope, probe.system, probe.system, messages, lineage, probe.tools)
 
 
 def _check_real_share(rows: Sequence[Row], settings: DatasetSettings) -> None:

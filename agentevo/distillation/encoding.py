@@ -1,6 +1,6 @@
 """Rows as token sequences: what is context, what the assistant said, teacher and student aligned."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ def encode_rows(
     """
     encoded = []
     for row in rows:
-        teacher = encode(row.messages, row.teacher_system, tokenizer)
-        student = encode(row.messages, row.student_system, tokenizer)
+        teacher = encode(row, row.teacher_system, tokenizer)
+        student = encode(row, row.student_system, tokenizer)
         if not student.learnt:
             raise AdapterError(f"row {row.id} has no assistant turn to learn from")
         if teacher.completion != student.completion:
@@ -65,13 +65,14 @@ def encode_rows(
     return encoded
 
 
-def encode(
-    messages: Sequence[Message], system: str, tokenizer: "PreTrainedTokenizerFast"
-) -> Encoded:
-    """Tokenise one conversation and mark the assistant's tokens, end-of-turn token included."""
+def encode(row: Row, system: str, tokenizer: "PreTrainedTokenizerFast") -> Encoded:
+    """Tokenise a row's conversation after `system` and mark the assistant's tokens.
+
+    The token that ends a turn counts as the assistant's.
+    """
     conversation: list[Message] = [*([{"role": "system", "content": system}] if system else [])]
-    conversation += messages
-    text, spans = _render(conversation, tokenizer)
+    conversation += row.messages
+    text, spans = _render(conversation, row.tools, tokenizer)
     tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids: list[int] = tokens["input_ids"]
     learnt = [
@@ -83,13 +84,19 @@ def encode(
 
 
 def _render(
-    conversation: Sequence[Message], tokenizer: "PreTrainedTokenizerFast"
+    conversation: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]],
+    tokenizer: "PreTrainedTokenizerFast",
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the rendered text and the character spans of the assistant's turns."""
 
     def rendered(until: int, **options: Any) -> str:
         chat = [dict(message) for message in conversation[:until]]
-        return str(tokenizer.apply_chat_template(chat, tokenize=False, **options))
+        return str(
+            tokenizer.apply_chat_template(
+                chat, tools=[dict(tool) for tool in tools] or None, tokenize=False, **options
+            )
+        )
 
     spans = []
     text = rendered(len(conversation))

@@ -50,7 +50,7 @@ class Parity:
 
 def check_parity(model: "PeftModel", base: BaseModel, adapter: Path, rows: Sequence[Row]) -> Parity:
     """Run a few rows through both and compare the logits of the learnt positions."""
-    chosen = [encode(row.messages, row.student_system, base.tokenizer) for row in rows[:_MOST_ROWS]]
+    chosen = [encode(row, row.student_system, base.tokenizer) for row in rows[:_MOST_ROWS]]
     served = _llama_logits(base.path, adapter, [sequence.ids for sequence in chosen])
     agreeing, largest, tokens = 0, 0.0, 0
     for sequence, logits in zip(chosen, served, strict=True):

@@ -54,6 +54,7 @@ class Row:
         teacher_system: System prompt of the teacher; "" for none.
         student_system: System prompt of the student.
         messages: The conversation after the system prompt; assistant turns are what is learnt.
+        tools: The tools that the prompt declares, as JSON objects in the OpenAI form.
         lineage: Where it comes from.
         pair: For `rejected`, the id of its `target` row.
     """
@@ -64,12 +65,14 @@ class Row:
     student_system: str
     messages: tuple[Message, ...]
     lineage: Lineage = field(default_factory=Lineage)
+    tools: tuple[Mapping[str, Any], ...] = ()
     pair: str = ""
 
     @property
     def id(self) -> str:
         """Content hash: equal rows have equal ids, whatever their lineage."""
-        content = [self.kind, self.scope, self.teacher_system, self.student_system, self.messages]
+        content = asdict(self)
+        del content["lineage"]
         return hashlib.sha256(_canonical(content).encode()).hexdigest()[:24]
 
     def text(self) -> str:
@@ -85,7 +88,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as JSONL, one object per line, readable by other trainers."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            value = asdict(row) | {"id": row.id, "messages": [dict(m) for m in row.messages]}
+            value = asdict(row) | {"id": row.id}
             file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
@@ -102,9 +105,9 @@ def read_rows(path: Path) -> list[Row]:
             claimed = value.pop("id")
             lineage = value.pop("lineage")
             lineage["record_ids"] = tuple(lineage["record_ids"])
-            row = Row(
-                **(value | {"messages": tuple(value["messages"]), "lineage": Lineage(**lineage)})
-            )
+            for name in ("messages", "tools"):
+                value[name] = tuple(value[name])
+            row = Row(**value, lineage=Lineage(**lineage))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}:{number}: not a training row: {error}") from error
         if row.id != claimed:

@@ -32,6 +32,7 @@ def sample_completions(
         system = [{"role": "system", "content": row.student_system}] if row.student_system else []
         prompt = base.tokenizer.apply_chat_template(
             [*system, *(dict(message) for message in context)],
+            tools=[dict(tool) for tool in row.tools] or None,
             add_generation_prompt=True,
             return_tensors="pt",
             return_dict=True,

@@ -69,6 +69,6 @@ def make_row() -> Callable[..., Row]:
         teacher = "" if kind in ("replay", "scope") else rules
         student = teacher if kind in ("with_rules", "conflict") else ""
         messages = ({"role": "user", "content": task}, {"role": "assistant", "content": word})
-        return Row(kind, "Moki", teacher, student, messages, Lineage(("r1",), "run"), pair)
+        return Row(kind, "Moki", teacher, student, messages, Lineage(("r1",), "run"), pair=pair)
 
     return make

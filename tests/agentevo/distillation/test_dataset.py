@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentevo.distillation.dataset import DatasetSettings, Practice, Probe, build_dataset, describe
+from agentevo.distillation.dataset import (
+    DatasetSettings,
+    Practice,
+    Probe,
+    Tools,
+    build_dataset,
+    describe,
+)
 from agentevo.distillation.decontamination import Decontaminator
 from agentevo.distillation.rows import Message
 from agentevo.errors import AdapterError
@@ -31,7 +38,7 @@ SOLVED = Practice(
 PROBE = Probe("scope", "Ruvi", "You operate a machine.", ({"role": "user", "content": "move it"},))
 
 
-def base(system: str, messages: Sequence[Message]) -> Message:
+def base(system: str, messages: Sequence[Message], tools: Tools) -> Message:
     return {"role": "assistant", "content": f"base answers {messages[-1]['content']}"}
 
 

@@ -30,7 +30,7 @@ def rows(make_row: Callable[..., Row]) -> list[Row]:
 def test_the_assistants_words_and_its_end_token_are_learnt_and_nothing_else(
     base: BaseModel, make_row: Callable[..., Row]
 ) -> None:
-    encoded = encode(make_row().messages, "be brief", base.tokenizer)
+    encoded = encode(make_row(), "be brief", base.tokenizer)
     assert base.tokenizer.decode(encoded.completion) == "zabo<|im_end|>"
 
 
