@@ -4,27 +4,38 @@ import os
 import signal
 import stat
 import time
+from contextlib import suppress
 from functools import cache
 
 _KERNEL_TREES = {"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "binfmt_misc"}
 
 
-def await_death(limit_s: float) -> bool:
+def end_all(child: int, limit_s: float) -> int | None:
     """Kill every process whose user is our effective one, until none is left.
 
+    Args:
+        child: Our child, which may still be about to become that user.
+        limit_s: Seconds after which to give up.
+
     Returns:
-        Whether none is left.
+        The child's wait status, or None when something is still alive.
     """
     uid = os.geteuid()
+    status: int | None = None
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        os.kill(-1, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(-1, signal.SIGKILL)
+        if status is None:
+            pid, waited = os.waitpid(child, os.WNOHANG)
+            status = waited if pid else None
         try:
             os.getpriority(os.PRIO_USER, uid)
         except ProcessLookupError:
-            return True
+            if status is not None:
+                return status
         time.sleep(0.0002)
-    return False
+    return None
 
 
 @cache

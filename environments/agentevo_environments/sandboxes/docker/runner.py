@@ -124,7 +124,7 @@ class Runner:
         outcome = Outcome(slot, header["output_bytes"])
         self._watch(slot, outcome, time.monotonic() + header["timeout_s"])
         report = protocol.read_head(slot.report.recv)
-        if report is None or not report[0]["dead"]:
+        if report is None:
             _exit("an execution could not be ended")
         for descriptor in outcome.output:
             while outcome.take(descriptor):

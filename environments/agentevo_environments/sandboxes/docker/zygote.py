@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -75,7 +74,7 @@ def _keep(
     order = protocol.read_frame(report.recv)
     if order is None:
         os._exit(0)
-    _await(woken, report)
+    _await(child, woken, report)
     _finish(child, report, order.header)
 
 
@@ -86,22 +85,24 @@ def _become_keeper(uid: int) -> None:
     os.setresuid(guard, uid, guard)
 
 
-def _await(woken: int, report: socket.socket) -> None:
-    """Wait until the program has ended or the supervisor wants it to."""
+def _await(child: int, woken: int, report: socket.socket) -> None:
+    """Wait until the program has ended, not merely stopped, or the supervisor ends it."""
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     poll.register(report, select.POLLIN)
-    poll.poll()
+    while True:
+        if report.fileno() in dict(poll.poll()):
+            return
+        os.read(woken, _MESSAGE_BYTES)
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
 
 
 def _finish(child: int, report: socket.socket, order: Mapping[str, Any]) -> NoReturn:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(-1, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    header: dict[str, Any] = {
-        "status": os.waitstatus_to_exitcode(status),
-        "dead": leftovers.await_death(_DEATH_LIMIT_S),
-    }
+    status = leftovers.end_all(child, _DEATH_LIMIT_S)
+    if status is None:
+        os._exit(1)
+    header: dict[str, Any] = {"status": os.waitstatus_to_exitcode(status)}
     if order["keep_files"]:
         left = harvest.collect(Path(program.WORK))
         header |= {"files": left.names, "left_out": left.left_out}

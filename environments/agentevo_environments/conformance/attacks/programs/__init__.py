@@ -1,0 +1,1 @@
+"""The attack programs, one module per class of attack."""
