@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentevo.config import Layer, Settings, merge_layers, read_layers
 from agentevo.errors import RunError
+
+if TYPE_CHECKING:
+    from agentevo.config import Layer, Settings
 
 SetOption = Annotated[
     list[str] | None,
@@ -25,7 +27,7 @@ def layers_of(
     *,
     sets: Sequence[str] | None = None,
     file: Path | None = None,
-) -> list[Layer]:
+) -> "list[Layer]":
     """Return the layers of settings of a command; `--home` counts as one of its options.
 
     Args:
@@ -34,6 +36,8 @@ def layers_of(
         sets: Its `--set` options.
         file: The settings of an earlier run to start from, instead of environment and file.
     """
+    from agentevo.config import read_layers
+
     given = _without_none(overrides or {})
     home = ctx.find_root().obj
     if home is not None:
@@ -48,8 +52,10 @@ def settings_of(
     *,
     sets: Sequence[str] | None = None,
     file: Path | None = None,
-) -> Settings:
+) -> "Settings":
     """Return the settings of a command; see `layers_of`."""
+    from agentevo.config import merge_layers
+
     return merge_layers(layers_of(ctx, overrides, sets=sets, file=file))
 
 

@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentevo.cli.context import SetOption, settings_of
 from agentevo.cli.failures import ExitCode
 from agentevo.cli.output import JsonFlag, emit, stderr_console, stdout_console, table
-from agentevo.config import Settings
 from agentevo_environments.environment import Environment
 from agentevo_environments.errors import EnvironmentsError, UnknownNameError
 from agentevo_environments.task import Task
+
+if TYPE_CHECKING:
+    from agentevo.config import Settings
 
 app = typer.Typer(help="List, check and play environments.", no_args_is_help=True)
 
@@ -176,11 +178,11 @@ def _summary(name: str) -> dict[str, Any]:
 
 def _settings(
     ctx: typer.Context, name: str, tasks: Path | None, sets: list[str] | None
-) -> Settings:
+) -> "Settings":
     return settings_of(ctx, {"env": {"name": name, "tasks": tasks}}, sets=sets)
 
 
-def _contract_checks(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
+def _contract_checks(settings: "Settings") -> Iterator[tuple[str, Callable[[], None]]]:
     from agentevo.runtime import environment_of
     from agentevo_environments.conformance import ENVIRONMENT_CHECKS
 
@@ -204,7 +206,7 @@ def _finding(check: Callable[[], None]) -> str:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Environment]:
+def _opened(settings: "Settings") -> Iterator[Environment]:
     from agentevo.runtime import environment_of
 
     environment = environment_of(settings)
@@ -214,7 +216,7 @@ def _opened(settings: Settings) -> Iterator[Environment]:
         environment.close()
 
 
-def _find_task(environment: Environment, settings: Settings, name: str | None) -> Task:
+def _find_task(environment: Environment, settings: "Settings", name: str | None) -> Task:
     tasks = environment.tasks(settings.env.split, None, settings.env.seed)
     for task in tasks:
         if name in (None, task.id):

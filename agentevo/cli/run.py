@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,8 +10,10 @@ from agentevo.cli.context import RunArgument, SetOption, resolve_run, settings_o
 from agentevo.cli.failures import ExitCode
 from agentevo.cli.output import JsonFlag, complain, emit, stderr_console, table
 from agentevo.cli.progress import RunProgress
-from agentevo.config import Settings
 from agentevo.runs.report import RunReport
+
+if TYPE_CHECKING:
+    from agentevo.config import Settings
 
 app = typer.Typer()
 
@@ -145,7 +147,7 @@ def _settings_file(ctx: typer.Context, name: str) -> Path:
     return open_run(home, resolve_run(home, name)).config
 
 
-def _emit_plan(ctx: typer.Context, settings: Settings, *, as_json: bool) -> None:
+def _emit_plan(ctx: typer.Context, settings: "Settings", *, as_json: bool) -> None:
     """Show what a run would do; the tasks are read and the model is looked up, nothing is run."""
     from agentevo.runtime import model_of, tasks_of
 
