@@ -1,0 +1,1 @@
+"""Experience acquisition: tasks, solutions, feedback (survey section 4)."""
