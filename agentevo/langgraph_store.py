@@ -250,6 +250,3 @@ def _fits(space: tuple[str, ...], condition: MatchCondition) -> bool:
         return False
     part = space[: len(path)] if condition.match_type == "prefix" else space[-len(path) :]
     return not path or all(want in ("*", have) for want, have in zip(path, part, strict=True))
-
-
-

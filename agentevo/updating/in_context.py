@@ -167,7 +167,9 @@ def experience_of(outcome: Outcome, namespace: tuple[str, ...]) -> Draft:
         scope=outcome.scope,
         task_id=outcome.task_id,
         outcome=Verdict(
-            success=outcome.solved, score=outcome.score, verifier=f"environment:{outcome.environment}"
+            success=outcome.solved,
+            score=outcome.score,
+            verifier=f"environment:{outcome.environment}",
         ),
         provenance=Provenance(
             origin="environment",

@@ -51,6 +51,16 @@ class Probe:
     at: float
     limit: int
 
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The partitions of the dense index to look into."""
+        return tuple(partition_of(self.namespace, kind) for kind in self.kinds or KINDS)
+
+
+def partition_of(namespace: str, kind: Kind) -> str:
+    """Return the name of the dense partition of a packed namespace and a kind."""
+    return f"{namespace}\x1e{kind}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -107,17 +117,17 @@ class Corpus:
         """Take over the present state of changed records."""
         self._reserve(max((row.rid for row in rows), default=0) + 1)
         batches: dict[tuple[str, int], list[tuple[int, Vectors]]] = defaultdict(list)
-        gone = [row.rid for row in rows if row.rid in self._rows]
-        self._drop(gone)
+        self._drop([row.rid for row in rows if row.rid in self._rows])
+        self.dense.remove([row.rid for row in rows if row.status not in self.statuses])
         for row in rows:
             if row.status not in self.statuses:
                 continue
             self._take(row)
             for slot, vector in vectors.get(row.rid, ()):
-                batches[row.namespace, slot].append((row.rid, vector))
-        for (namespace, slot), entries in batches.items():
+                batches[partition_of(row.namespace, row.kind), slot].append((row.rid, vector))
+        for (partition, slot), entries in batches.items():
             matrix = np.stack([vector for _, vector in entries])
-            self.dense.put(namespace, slot, [rid for rid, _ in entries], matrix)
+            self.dense.put(partition, slot, [rid for rid, _ in entries], matrix)
 
     def names_in(self, namespace: str, text: str) -> frozenset[str]:
         """Return the names known in a namespace that `text` mentions, lower case."""
@@ -143,7 +153,7 @@ class Corpus:
         total = space.postings.scores(terms)
         rids = space.postings.best(total, wanted, allowed).rids
         if probe.vector is not None:
-            near = self.dense.nearest(probe.namespace, probe.vector, wanted, allowed)
+            near = self.dense.nearest(probe.partitions, probe.vector, wanted, allowed)
             rids = np.union1d(rids, near.rids)
         if space.sessions:
             rids = self._with_neighbours(space, rids, allowed)
@@ -155,7 +165,7 @@ class Corpus:
         known = rids.tolist()
         dense = np.full(len(rids), np.nan, dtype=np.float32)
         if probe.vector is not None:
-            dense = self.dense.scores(probe.namespace, probe.vector, known)
+            dense = self.dense.scores(probe.partitions, probe.vector, known)
         lexical = space.postings.score_rows(total, known)
         ceiling = space.postings.ceiling(search_terms(probe.text))
         entity = np.zeros(len(rids), dtype=np.float32)
@@ -167,7 +177,7 @@ class Corpus:
             near_lexical = _better(around, lambda near: space.postings.score_rows(total, near))
             if (vector := probe.vector) is not None:
                 near_dense = _better(
-                    around, lambda near: self.dense.scores(probe.namespace, vector, near)
+                    around, lambda near: self.dense.scores(probe.partitions, vector, near)
                 )
         return Pool(
             rids,
@@ -252,8 +262,6 @@ class Corpus:
                     del space.names[name]
             if space.sessions.get((row.session, row.sequence)) == rid:
                 del space.sessions[row.session, row.sequence]
-        if rids:
-            self.dense.remove(rids)
 
     def _reserve(self, rows: int) -> None:
         extra = rows - len(self._kind)

@@ -6,12 +6,11 @@ so an answer is never older than the question.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.corpus import Corpus, SlotVectors
+from agentevo_memory.corpus import Corpus, SlotVectors, partition_of
 from agentevo_memory.embedding.base import Embedder
 from agentevo_memory.errors import EmbeddingError
 from agentevo_memory.indexes.base import DenseIndex
@@ -53,15 +52,15 @@ class Follower:
         """Return the cosine of a vector with each record that has one, by id."""
         marks = str([record.id for record in records])
         found = self._journal.query(
-            "SELECT rid, id, namespace FROM record WHERE id IN (SELECT value FROM json_each(?))",
+            "SELECT rid, id, namespace, kind FROM record WHERE id IN (SELECT value FROM json_each(?))",
             (marks.replace("'", '"'),),
         )
         spaces: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        for rid, record_id, namespace in found:
-            spaces[namespace].append((rid, record_id))
+        for rid, record_id, namespace, kind in found:
+            spaces[partition_of(namespace, kind)].append((rid, record_id))
         scores: dict[str, float] = {}
-        for namespace, members in spaces.items():
-            values = self._dense.scores(namespace, vector, [rid for rid, _ in members])
+        for partition, members in spaces.items():
+            values = self._dense.scores((partition,), vector, [rid for rid, _ in members])
             for (_, record_id), value in zip(members, values.tolist(), strict=True):
                 if value == value:
                     scores[record_id] = value
@@ -72,6 +71,15 @@ class Follower:
         self._dense.remove(self._corpus.rows())
         self._corpus = Corpus(self._dense, RECALLABLE)
         self._seq = 0
+
+    def flush(self) -> None:
+        """Write the index to its files, if it has any."""
+        self._dense.flush()
+
+    @property
+    def index(self) -> DenseIndex:
+        """The dense index in use."""
+        return self._dense
 
     def close(self) -> None:
         """Release the index."""
@@ -173,8 +181,3 @@ def rows_known_at(journal: Journal, until: float) -> list[IndexRow]:
         )
         for record in records_at(journal, until)
     ]
-
-
-def index_folder(journal: Journal) -> Path:
-    """Return where index files of a store lie."""
-    return journal.folder / "index"

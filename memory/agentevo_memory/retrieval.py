@@ -123,12 +123,12 @@ def evidence(pool: Pool) -> Scores:
 
 
 def spread(values: Scores) -> Scores:
-    """Return `values` stretched to [0, 1]; constant values become 0."""
+    """Return `values` stretched to [0, 1]; constant values become 1, or 0 if not positive."""
     if not len(values):
         return values
     low, high = values.min(), values.max()
     if high - low < 1e-9:
-        return np.zeros_like(values)
+        return np.where(values > 0, np.float32(1), np.float32(0))
     return np.asarray((values - low) / (high - low), dtype=np.float32)
 
 

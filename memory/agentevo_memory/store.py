@@ -4,8 +4,9 @@ A store is a folder. The journal in it is the truth; everything else is derived 
 be used from several threads, and one folder from several processes.
 """
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
 from agentevo_memory.errors import RecordError, StoreReadOnlyError
 from agentevo_memory.follower import Follower, Progress, embed_missing, historical_corpus
-from agentevo_memory.indexes.exact import ExactIndex
+from agentevo_memory.indexes.choice import choose_index
 from agentevo_memory.journal import Journal
 from agentevo_memory.operations.insert import InsertResult, Offer, Verifier, insert
 from agentevo_memory.operations.put import Entry, put
@@ -41,6 +42,7 @@ from agentevo_memory.operations.search import (
 )
 from agentevo_memory.record import Draft, Provenance, Record
 from agentevo_memory.retrieval import Query
+from agentevo_memory.transfer import Imported, import_into, parse
 from agentevo_memory.upkeep import Upkeep
 
 Vectors = NDArray[np.float32]
@@ -158,7 +160,10 @@ class VectorMemory(Upkeep):
         texts = [text for entry in entries for text in entry.texts]
         vectors = iter(self.embedder.embed(texts)) if texts else iter(())
         made = [
-            {(slot, self.embedder.model_id): next(vectors).tobytes() for slot in range(len(e.texts))}
+            {
+                (slot, self.embedder.model_id): next(vectors).tobytes()
+                for slot in range(len(e.texts))
+            }
             for e in entries
         ]
         with self._writing("put", Provenance()) as tx:
@@ -213,6 +218,22 @@ class VectorMemory(Upkeep):
             steps = carry_out(self.journal, tx, proposals, context)
             return Reflection(steps, ids, operation=tx.operation)
 
+    def import_lines(self, lines: Iterable[str], *, trusted: bool = False) -> Imported:
+        """Take in an export in JSONL or Markdown, under the ids that the records have.
+
+        Args:
+            lines: The export.
+            trusted: Take over trust and status; otherwise nothing in it may instruct.
+
+        Raises:
+            RecordError: If it is no complete export; nothing was stored.
+        """
+        records, edges = parse(lines)
+        with self._writing("import", Provenance(origin="import")) as tx:
+            done = import_into(self.journal, tx, records, edges, trusted=trusted)
+        embed_missing(self.journal, self.embedder)
+        return done
+
     def reindex(self, progress: Progress | None = None) -> int:
         """Drop every index and vector of another model, and build them again.
 
@@ -221,8 +242,9 @@ class VectorMemory(Upkeep):
         """
         with self._lock:
             done = embed_missing(self.journal, self.embedder, progress)
-            self.follower.restart()
+            self._drop_caches()
             self.follower.follow()
+            self.follower.flush()
             return done
 
     @property
@@ -232,7 +254,8 @@ class VectorMemory(Upkeep):
             if self._follower is None:
                 if not self.journal.read_only:
                     embed_missing(self.journal, self.embedder)
-                self._follower = Follower(self.journal, self.embedder, ExactIndex())
+                dense = choose_index(self._index_name, self.journal, self.embedder.model_id)
+                self._follower = Follower(self.journal, self.embedder, dense)
             return self._follower
 
     def close(self) -> None:
@@ -242,6 +265,12 @@ class VectorMemory(Upkeep):
                 self._follower.close()
                 self._follower = None
             self.journal.close()
+
+    def _drop_caches(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+        shutil.rmtree(self.journal.folder / "index", ignore_errors=True)
 
     def _offer(
         self, draft: Draft, verify: Verifier | None, vectors: Vectors | None = None

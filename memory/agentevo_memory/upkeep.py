@@ -152,10 +152,9 @@ class Upkeep:
             dry_run: Only say what would be erased.
         """
         with self._lock:
-            receipt = erase(self.journal, ids, actor=actor, dry_run=dry_run)
             if not dry_run:
                 self._drop_caches()
-            return receipt
+            return erase(self.journal, ids, actor=actor, dry_run=dry_run)
 
     def revoke(self, taint: Taint, *, dry_run: bool = False) -> Revocation:
         """Quarantine everything that comes from a source: the exact transitive closure."""

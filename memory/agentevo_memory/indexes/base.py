@@ -1,6 +1,6 @@
-"""The contract of a dense index: nearest vectors within one namespace and slot.
+"""The contract of a dense index: nearest vectors within given partitions.
 
-An index is a cache. It holds the vectors of recallable records under their row numbers (`rid`) and
+A partition is a namespace and kind: what is filtered most is kept apart. An index is a cache. It holds the vectors of recallable records under their row numbers (`rid`) and
 never any text. What it does not hold is missing from its answers, never wrong in them.
 """
 
@@ -32,7 +32,7 @@ class DenseIndex(Protocol):
         ...
 
     def put(
-        self, namespace: str, slot: int, rids: Sequence[int], vectors: "NDArray[np.float32]"
+        self, partition: str, slot: int, rids: Sequence[int], vectors: "NDArray[np.float32]"
     ) -> None:
         """Add vectors, replacing those of the same row number and slot."""
         ...
@@ -43,7 +43,7 @@ class DenseIndex(Protocol):
 
     def nearest(
         self,
-        namespace: str,
+        partitions: Sequence[str],
         vector: "NDArray[np.float32]",
         limit: int,
         allowed: "NDArray[np.bool_] | None" = None,
@@ -51,7 +51,7 @@ class DenseIndex(Protocol):
         """Return the `limit` records nearest to a unit vector, each once, by its best slot.
 
         Args:
-            namespace: Where to look; nothing else is read.
+            partitions: Where to look; nothing else is read.
             vector: The query.
             limit: At least 1.
             allowed: Row numbers to consider, as a mask over `rid`; None for all.
@@ -59,13 +59,17 @@ class DenseIndex(Protocol):
         ...
 
     def scores(
-        self, namespace: str, vector: "NDArray[np.float32]", rids: Sequence[int]
+        self, partitions: Sequence[str], vector: "NDArray[np.float32]", rids: Sequence[int]
     ) -> "NDArray[np.float32]":
         """Return the best cosine of each record; NaN where the index holds no vector of it."""
         ...
 
     def __len__(self) -> int:
         """Return the number of vectors held."""
+        ...
+
+    def flush(self, limit: int | None = None) -> None:
+        """Write to its files what is in memory only: all, or at most `limit` vectors."""
         ...
 
     def close(self) -> None:

@@ -75,6 +75,10 @@ class Block:
         cosines[rows < 0] = np.nan
         return cosines
 
+    def content(self) -> tuple[list[int], Vectors]:
+        """Return the row numbers and vectors held."""
+        return self._rids[: self.size].tolist(), self._matrix[: self.size].copy()
+
     def _shortlist(
         self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64] | None:
@@ -121,11 +125,11 @@ class ExactIndex:
     def __init__(self) -> None:
         self._blocks: dict[tuple[str, int], Block] = {}
 
-    def put(self, namespace: str, slot: int, rids: Sequence[int], vectors: Vectors) -> None:
+    def put(self, partition: str, slot: int, rids: Sequence[int], vectors: Vectors) -> None:
         """Add vectors, replacing those of the same row number and slot."""
-        block = self._blocks.get((namespace, slot))
+        block = self._blocks.get((partition, slot))
         if block is None:
-            block = self._blocks[namespace, slot] = Block(vectors.shape[1])
+            block = self._blocks[partition, slot] = Block(vectors.shape[1])
         block.put(rids, vectors)
 
     def remove(self, rids: Sequence[int]) -> None:
@@ -136,21 +140,21 @@ class ExactIndex:
 
     def nearest(
         self,
-        namespace: str,
+        partitions: Sequence[str],
         vector: Vectors,
         limit: int,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Nearest:
         """Return the nearest records, each once, by its best slot."""
         found = [
-            block.nearest(vector, limit, allowed) for block in self._of(namespace) if block.size
+            block.nearest(vector, limit, allowed) for block in self._of(partitions) if block.size
         ]
         return found[0] if len(found) == 1 else best_of(found, limit)
 
-    def scores(self, namespace: str, vector: Vectors, rids: Sequence[int]) -> Vectors:
+    def scores(self, partitions: Sequence[str], vector: Vectors, rids: Sequence[int]) -> Vectors:
         """Return the best cosine of each record; NaN where there is no vector of it."""
         best = np.full(len(rids), np.nan, dtype=np.float32)
-        for block in self._of(namespace):
+        for block in self._of(partitions):
             best = np.fmax(best, block.scores(vector, rids))
         return best
 
@@ -158,12 +162,29 @@ class ExactIndex:
         """Return the number of vectors held."""
         return sum(block.size for block in self._blocks.values())
 
+    def flush(self, limit: int | None = None) -> None:
+        """Do nothing: there are no files."""
+
     def close(self) -> None:
         """Forget everything."""
         self._blocks.clear()
 
-    def _of(self, namespace: str) -> list[Block]:
-        return [block for (space, _), block in self._blocks.items() if space == namespace]
+    def vectors_of(self, partition: str, slot: int) -> tuple[list[int], Vectors]:
+        """Return the row numbers and vectors of one partition and slot."""
+        return self._blocks[partition, slot].content()
+
+    def remove_from(self, partition: str, slot: int, rids: Sequence[int]) -> None:
+        """Drop the vectors of one slot of records."""
+        for rid in rids:
+            self._blocks[partition, slot].remove(rid)
+
+    def keys(self) -> list[tuple[str, int]]:
+        """Return every partition and slot that holds a vector."""
+        return [key for key, block in self._blocks.items() if block.size]
+
+    def _of(self, partitions: Sequence[str]) -> list[Block]:
+        wanted = set(partitions)
+        return [block for (name, _), block in self._blocks.items() if name in wanted]
 
 
 def best_of(found: Sequence[Nearest], limit: int) -> Nearest:

@@ -4,7 +4,6 @@ The records, and everything derived from them, become tombstones; their events l
 stay in the hash chain; freed pages are overwritten and the write-ahead log is emptied.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +49,6 @@ def erase(journal: Journal, ids: Sequence[str], *, actor: str, dry_run: bool) ->
                 events += tx.scrub(record, tombstone(record, tx.now))
         tx.set_meta("scrub", 1)
         operation = tx.operation
-    shutil.rmtree(journal.folder / "index", ignore_errors=True)
     return Receipt(asked, derived, events, operation, finish_scrubbing(journal))
 
 

@@ -1,0 +1,297 @@
+"""Chroma as the dense index: one collection per partition and slot, one owning process.
+
+Chroma holds row numbers and vectors only, never text. What is not in it yet is searched exactly, so its
+slow writes delay nobody. Two writing processes would lose vectors without an error, therefore a file
+lock decides who owns it; all others search exactly. Files that are not byte for byte what the last
+owner left, or that Chroma answers wrongly from, are thrown away and filled again from the journal.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentevo_memory.errors import IndexDamagedError, IndexOwnedError
+from agentevo_memory.indexes.base import Nearest
+from agentevo_memory.indexes.exact import ExactIndex, best_of
+
+FLUSH = 2_000
+BATCH = 1_000
+SAMPLES = 8
+FEW = 2_000
+_SPARE = 4
+
+Vectors = NDArray[np.float32]
+
+
+class ChromaIndex:
+    """A dense index in Chroma, with the part that is not yet flushed in memory.
+
+    Args:
+        folder: Where index files lie; the lock and the manifest are there too.
+        model_id: The embedder; vectors of another one are thrown away.
+        url: `http://HOST:PORT` of a Chroma server, or "" for files in `folder`.
+
+    Raises:
+        IndexOwnedError: If another process owns it.
+    """
+
+    name = "chroma"
+
+    def __init__(self, folder: Path, model_id: str, *, url: str = "") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._manifest = folder / "chroma.json"
+        self._model_id = model_id
+        self._url = url
+        self._lock = _lock(folder / "chroma.lock")
+        self._tail = ExactIndex()
+        self._held: dict[str, dict[int, int]] = {}
+        self._collections: dict[str, Any] = {}
+        self._client: Any = None
+        self._name = ""
+        self.rebuilt = ""
+        try:
+            self._open()
+        except IndexDamagedError as error:
+            self.rebuilt = str(error)
+            self._start_anew()
+
+    def put(self, partition: str, slot: int, rids: Sequence[int], vectors: Vectors) -> None:
+        """Add vectors, replacing those of the same row number and slot."""
+        held = self._held.get(_key(partition, slot), {})
+        new = [i for i, rid in enumerate(rids) if held.get(rid) != zlib.crc32(vectors[i].tobytes())]
+        if not new:
+            return
+        fresh = [rids[i] for i in new]
+        self._delete(_key(partition, slot), [rid for rid in fresh if rid in held])
+        self._tail.put(partition, slot, fresh, vectors[new])
+        if len(self._tail) >= FLUSH:
+            self.flush(BATCH)
+
+    def remove(self, rids: Sequence[int]) -> None:
+        """Drop all vectors of these records; unknown ones are ignored."""
+        self._tail.remove(rids)
+        for key, held in self._held.items():
+            self._delete(key, [rid for rid in rids if rid in held])
+
+    def nearest(
+        self,
+        partitions: Sequence[str],
+        vector: Vectors,
+        limit: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Nearest:
+        """Return the nearest records, each once, by its best slot."""
+        found = [self._tail.nearest(partitions, vector, limit, allowed)]
+        for key in self._keys(partitions):
+            found.append(self._nearest(key, vector, limit, allowed))
+        return best_of(found, limit)
+
+    def scores(self, partitions: Sequence[str], vector: Vectors, rids: Sequence[int]) -> Vectors:
+        """Return the best cosine of each record; NaN where there is no vector of it."""
+        best = self._tail.scores(partitions, vector, rids)
+        for key in self._keys(partitions):
+            held = self._held[key]
+            wanted = [rid for rid in rids if rid in held]
+            if wanted:
+                known = dict(zip(*self._get(key, wanted), strict=True))
+                values = [known[rid] @ vector if rid in known else np.nan for rid in rids]
+                best = np.fmax(best, np.array(values, dtype=np.float32))
+        return best
+
+    def flush(self, limit: int | None = None) -> None:
+        """Move vectors from memory into Chroma: all, or at most `limit`."""
+        left = len(self._tail) if limit is None else limit
+        for partition, slot in self._tail.keys():
+            rids, vectors = self._tail.vectors_of(partition, slot)
+            for start in range(0, min(len(rids), left), BATCH):
+                stop = min(start + BATCH, left, len(rids))
+                self._upsert(_key(partition, slot), rids[start:stop], vectors[start:stop])
+            self._tail.remove_from(partition, slot, rids[:left])
+            left -= min(len(rids), left)
+
+    def __len__(self) -> int:
+        """Return the number of vectors held."""
+        return len(self._tail) + sum(len(held) for held in self._held.values())
+
+    def close(self) -> None:
+        """Flush some of the tail, note what the files hold, and let go of the lock."""
+        if self._client is None:
+            return
+        self.flush(FLUSH)
+        client, self._client = self._client, None
+        self._collections.clear()
+        if not self._url:
+            client.close()
+        self._write_manifest()
+        os.close(self._lock)
+
+    def _open(self) -> None:
+        state = self._read_manifest()
+        self._name = state["name"]
+        self._manifest.unlink()
+        if not self._url and _digests(self._folder / self._name) != state["files"]:
+            raise IndexDamagedError("the files of the Chroma index are not what was written")
+        self._client = _client(self._folder / self._name, self._url)
+        self._held = {
+            key: {int(rid): crc for rid, crc in held.items()} for key, held in state["held"].items()
+        }
+        for key in self._held:
+            self._check(key)
+
+    def _check(self, key: str) -> None:
+        """Compare a collection with what it should hold: the number, and sampled self-queries."""
+        held = self._held[key]
+        sample = list(held)[:: max(1, len(held) // SAMPLES)][:SAMPLES]
+        try:
+            collection = self._collection(key)
+            right, missed = collection.count() == len(held), 0
+            for rid, vector in zip(*self._get(key, sample), strict=True):
+                right &= zlib.crc32(vector.tobytes()) == held[rid]
+                missed += rid not in self._nearest(key, vector, SAMPLES, None).rids
+            right &= missed <= len(sample) // 4
+        except Exception as error:  # noqa: BLE001 - whatever Chroma raises, the cache is unusable
+            raise IndexDamagedError(f"Chroma cannot read its files: {error}") from error
+        if not right:
+            raise IndexDamagedError("the Chroma index does not hold what was written")
+
+    def _start_anew(self) -> None:
+        if self._client is not None and not self._url:
+            with contextlib.suppress(Exception):
+                self._client.close()
+        for old in self._folder.glob("chroma-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        self._held, self._collections = {}, {}
+        self._name = f"chroma-{secrets.token_hex(6)}"
+        self._client = _client(self._folder / self._name, self._url)
+
+    def _read_manifest(self) -> dict[str, Any]:
+        try:
+            content, _, check = self._manifest.read_text().rpartition("\n")
+            state: dict[str, Any] = json.loads(content)
+        except FileNotFoundError:
+            raise IndexDamagedError("there is no Chroma index, or its owner was killed") from None
+        except (ValueError, OSError) as error:
+            raise IndexDamagedError(f"the manifest cannot be read: {error}") from error
+        if check != _digest(content.encode()):
+            raise IndexDamagedError("the manifest is not what was written")
+        if (state["model"], state["url"]) != (self._model_id, self._url):
+            raise IndexDamagedError("the Chroma index belongs to another embedder or server")
+        return state
+
+    def _write_manifest(self) -> None:
+        state = {
+            "name": self._name,
+            "model": self._model_id,
+            "url": self._url,
+            "held": self._held,
+            "files": {} if self._url else _digests(self._folder / self._name),
+        }
+        content = json.dumps(state)
+        draft = self._manifest.with_suffix(".new")
+        draft.write_text(f"{content}\n{_digest(content.encode())}")
+        draft.replace(self._manifest)
+
+    def _upsert(self, key: str, rids: list[int], vectors: Vectors) -> None:
+        if rids:
+            self._collection(key).upsert(ids=[str(rid) for rid in rids], embeddings=vectors)
+            crcs = (zlib.crc32(vector.tobytes()) for vector in vectors)
+            self._held.setdefault(key, {}).update(zip(rids, crcs, strict=True))
+
+    def _delete(self, key: str, rids: Sequence[int]) -> None:
+        if rids:
+            self._collection(key).delete(ids=[str(rid) for rid in rids])
+            for rid in rids:
+                del self._held[key][rid]
+
+    def _nearest(
+        self, key: str, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None
+    ) -> Nearest:
+        held = self._held[key]
+        wanted = min(len(held), limit)
+        if allowed is not None:
+            matching = [rid for rid in held if allowed[rid]]
+            if len(matching) <= FEW:
+                return self._exactly(key, vector, matching, limit)
+            wanted = min(len(held), _SPARE * limit * len(held) // len(matching))
+        answer = self._collection(key).query(
+            query_embeddings=vector[None, :], n_results=max(1, wanted), include=["distances"]
+        )
+        rids = np.array([int(rid) for rid in answer["ids"][0]], dtype=np.int64)
+        scores = 1 - np.array(answer["distances"][0], dtype=np.float32)
+        if allowed is not None:
+            rids, scores = rids[allowed[rids]], scores[allowed[rids]]
+        return Nearest(rids[:limit], scores[:limit])
+
+    def _exactly(self, key: str, vector: Vectors, rids: list[int], limit: int) -> Nearest:
+        known, vectors = self._get(key, rids) if rids else ([], np.zeros((0, len(vector))))
+        cosines = np.asarray(np.asarray(vectors, dtype=np.float32) @ vector, dtype=np.float32)
+        order = np.argsort(-cosines, kind="stable")[:limit]
+        return Nearest(np.array(known, dtype=np.int64)[order], cosines[order])
+
+    def _get(self, key: str, rids: Sequence[int]) -> tuple[list[int], Vectors]:
+        found = self._collection(key).get(ids=[str(rid) for rid in rids], include=["embeddings"])
+        vectors = np.asarray(found["embeddings"], dtype=np.float32)
+        return [int(rid) for rid in found["ids"]], vectors
+
+    def _collection(self, key: str) -> Any:
+        if key not in self._collections:
+            name = f"{self._name}-{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
+            self._collections[key] = self._client.get_or_create_collection(
+                name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            )
+        return self._collections[key]
+
+    def _keys(self, partitions: Sequence[str]) -> list[str]:
+        wanted = set(partitions)
+        return [
+            key for key, held in self._held.items() if held and key[: key.rindex("\x1d")] in wanted
+        ]
+
+
+def _key(partition: str, slot: int) -> str:
+    return f"{partition}\x1d{slot}"
+
+
+def _lock(path: Path) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise IndexOwnedError(
+            f"another process owns the Chroma index in {str(path.parent)!r}; "
+            "this one searches exactly"
+        ) from None
+    return file
+
+
+def _client(folder: Path, url: str) -> Any:
+    import chromadb
+    from chromadb.config import Settings
+
+    settings = Settings(anonymized_telemetry=False)
+    if not url:
+        return chromadb.PersistentClient(str(folder), settings=settings)
+    host, _, port = url.partition("://")[2].partition(":")
+    return chromadb.HttpClient(host=host, port=int(port or 8000), settings=settings)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _digest(path.read_bytes()) for path in files}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
