@@ -49,6 +49,7 @@ class ChatLlamaEngine(BaseChatModel):
         stop: Texts that end an answer.
         timeout: Seconds until a request fails, waiting included.
         max_retries: Accepted for interchangeability; a local engine has no transient failures.
+        api_key: Accepted for interchangeability and never used.
         streaming: Whether `invoke` streams internally, for callbacks that watch tokens.
         n: Answers per prompt.
         logprobs: Whether `response_metadata` reports log-probabilities.
@@ -69,6 +70,7 @@ class ChatLlamaEngine(BaseChatModel):
     stop: list[str] | str | None = None
     timeout: float | None = None
     max_retries: int | None = None
+    api_key: Any = Field(default=None, exclude=True, repr=False)
     streaming: bool = False
     n: int = Field(default=1, ge=1)
     logprobs: bool = False
@@ -128,7 +130,7 @@ class ChatLlamaEngine(BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(
             ls_provider="llamacpp",
-            ls_model_name=self.model_name,
+            ls_model_name=kwargs.get("model", self.model_name),
             ls_model_type="chat",
             ls_temperature=kwargs.get("temperature", self.temperature),
         )
@@ -178,8 +180,8 @@ class ChatLlamaEngine(BaseChatModel):
         Args:
             schema: A Pydantic class, a TypedDict, or a JSON Schema; None only for "json_mode".
             method: "function_calling" shows the schema to the model as a tool; "json_schema" binds
-                the answer without showing it; "json_mode" allows any JSON object. None is the
-                first if the model's template shows tools, else the second.
+                the answer without showing it, and so does "json_mode", where without a schema
+                any JSON object is allowed. None is the first if the model's template shows tools, else the second.
             include_raw: Return `raw`, `parsed` and `parsing_error` instead of raising.
             kwargs: Further arguments of every call; `strict` is always on.
 
@@ -202,7 +204,7 @@ class ChatLlamaEngine(BaseChatModel):
             model = self.bind(tools=[tool], tool_choice=name, **note, **kwargs)
             parser = StructuredParser(target=target_of(schema), tool=name)
         else:
-            wanted = {"type": "object"} if how == "json_mode" else schema_of(schema or {})
+            wanted = {"type": "object"} if schema is None else schema_of(schema)
             model = self.bind(answer_schema=wanted, **note, **kwargs)
             parser = StructuredParser(target=target_of(schema))
         return with_raw(model, parser) if include_raw else model | parser

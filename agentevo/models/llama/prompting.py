@@ -113,10 +113,12 @@ def _budget(engine: LlamaEngine, given: Defaults, prompt_tokens: int) -> int:
 def _grammar(
     given: Defaults, tools: list[dict[str, Any]], choice: str | None, budget: int
 ) -> str | None:
+    if "grammar" in given:
+        return given["grammar"]
     if "answer_schema" in given:
         return answer_grammar(given["answer_schema"], budget)
     if choice in (None, "none"):
-        return given.get("grammar")
+        return None
     chosen = tools if choice == "any" else [t for t in tools if tool_name(t) == choice]
     return tools_grammar(chosen, budget)
 
