@@ -6,7 +6,7 @@ of them. M_t is the generation that is served; ENV is reached through feedback a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from agentevo.objective import Objective
 from agentevo.recall import Outcome
@@ -14,6 +14,9 @@ from agentevo_environments.task import Task
 
 FeedbackSource = Literal["environment", "match", "execution", "judge", "critique"]
 MODEL_SOURCES: frozenset[FeedbackSource] = frozenset({"judge", "critique"})
+NO_CHANGES: Final = "NO CHANGES"
+"""What a critique says when there is nothing to mend."""
+
 Polarity = Literal["positive", "negative", "unknown"]
 
 

@@ -1,0 +1,1 @@
+"""Experience refinement: filters and correctors (survey section 5)."""
