@@ -81,11 +81,15 @@ class Server:
         return frame.header[key]
 
     def _unavailable(self, reason: str) -> SandboxUnavailableError:
-        self._keeper.kill()
-        output = self._keeper.communicate()[1].decode(errors="replace").strip()
+        self.control.close()
+        try:
+            output = self._keeper.communicate(timeout=STOP_TIMEOUT_S)[1]
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            output = self._keeper.communicate()[1]
         return SandboxUnavailableError(
             f"tier {self.settings.tier} of the embedded sandbox cannot start:"
-            f" {output[-500:] or reason}"
+            f" {output.decode(errors='replace').strip()[-500:] or reason}"
         )
 
     def arm(self, slot: int) -> None:

@@ -47,6 +47,7 @@ class Layout:
         symlinks: Pairs of a target and the path inside that points to it.
         masks: Folders inside that are covered by empty ones.
         packages: Folders inside that programs import from.
+        listable: Folders of which only the names of what is in them may be read.
     """
 
     python: str
@@ -55,6 +56,7 @@ class Layout:
     symlinks: tuple[tuple[str, str], ...]
     masks: tuple[str, ...]
     packages: tuple[str, ...]
+    listable: tuple[str, ...] = ()
 
 
 def make_layout(packages: Sequence[str | Path] = ()) -> Layout:
@@ -83,6 +85,35 @@ def make_layout(packages: Sequence[str | Path] = ()) -> Layout:
         masks=tuple(sorted(path for path in _installed_packages() if _is_below(path, binds))),
         packages=inside,
     )
+
+
+def without_own_root(layout: Layout, packages: Sequence[str | Path]) -> Layout:
+    """Return the layout for tiers that see this machine's own paths, masked folders left out."""
+    shown: list[str] = []
+    listable: list[str] = []
+    for source, _ in layout.binds:
+        _leave_out(Path(source), layout.masks, shown, listable)
+    return Layout(
+        python=layout.python,
+        boot=str(Path(guest.__path__[0], "boot.py")),
+        binds=tuple((path, path) for path in shown),
+        symlinks=(),
+        masks=(),
+        packages=tuple(str(Path(folder).resolve()) for folder in packages),
+        listable=tuple(listable),
+    )
+
+
+def _leave_out(path: Path, masks: Sequence[str], shown: list[str], listable: list[str]) -> None:
+    """Collect the parts of a folder that together are all of it but the masked folders."""
+    if str(path) in masks:
+        return
+    if any(_is_below(mask, [str(path)]) for mask in masks):
+        listable.append(str(path))
+        for child in sorted(path.iterdir()):
+            _leave_out(child, masks, shown, listable)
+    elif path.exists():
+        shown.append(str(path))
 
 
 def interpreter() -> Path:

@@ -15,9 +15,9 @@ from agentevo_environments.sandboxes.base import (
     Sandbox,
 )
 from agentevo_environments.sandboxes.embedded import tiers
+from agentevo_environments.sandboxes.embedded.contained import containment
 from agentevo_environments.sandboxes.embedded.execution import Execution, Outcome
 from agentevo_environments.sandboxes.embedded.launch import Server, died
-from agentevo_environments.sandboxes.embedded.layout import make_layout
 from agentevo_environments.sandboxes.embedded.memory import MemoryGroups
 from agentevo_environments.sandboxes.embedded.request import encode_request
 from agentevo_environments.sandboxes.embedded.slots import Slot
@@ -39,7 +39,7 @@ class EmbeddedSandbox(Sandbox):
         tier: "auto" for the strongest of T1 to T3 that works here, or one of "T1" to "T4".
         packages: Folders with packages that programs may import, read-only.
         parallel: Number of programs at the same time, at most.
-        allow_unsafe: Whether "auto" may fall to T4, which contains almost nothing.
+        allow_unsafe: Whether T4, which contains almost nothing, may be used.
         cgroups: Whether to limit total memory by control groups where they are writable.
     """
 
@@ -52,8 +52,9 @@ class EmbeddedSandbox(Sandbox):
         allow_unsafe: bool = False,
         cgroups: bool = True,
     ) -> None:
-        self._choice = tiers.Choice(tier, parallel, allow_unsafe=allow_unsafe, cgroups=cgroups)
-        self._packages = tuple(packages)
+        self._choice = tiers.Choice(
+            tier, tuple(packages), parallel, allow_unsafe=allow_unsafe, cgroups=cgroups
+        )
         self._workspace = Workspace()
         self._executions = Executions()
         self._server: Server | None = None
@@ -62,7 +63,7 @@ class EmbeddedSandbox(Sandbox):
     @property
     def containment(self) -> Containment:
         """What the tier that was chosen holds back."""
-        return tiers.containment(self._started().settings.tier, groups=self._memory.exist)
+        return containment(self._started().settings.tier, groups=self._memory.exist)
 
     def start(self) -> None:
         """Start the strongest tier that works.
@@ -74,7 +75,7 @@ class EmbeddedSandbox(Sandbox):
         if self._owner:
             raise SandboxError("the sandbox was started before: make a new one")
         self._owner = os.getpid()
-        self._server, self._pool = tiers.start(self._choice, make_layout(self._packages))
+        self._server, self._pool = tiers.start(self._choice)
         self._memory = MemoryGroups(self._server.groups)
 
     def exec(

@@ -30,6 +30,7 @@ class Slot:
         output: Descriptor of the program's standard output.
         errors: Descriptor of the program's standard error.
         process: pidfd of its first process; readable when every process of the slot is gone.
+        has_namespaces: Whether all its processes die with the first one.
     """
 
     number: int
@@ -37,12 +38,15 @@ class Slot:
     output: int
     errors: int
     process: int = -1
+    has_namespaces: bool = True
 
     def kill(self) -> None:
-        """Kill every process of the slot."""
-        if self.process >= 0:
-            with suppress(ProcessLookupError):
+        """Kill every process of the slot; without a pid namespace, its first process does it."""
+        with suppress(OSError):
+            if self.has_namespaces:
                 signal.pidfd_send_signal(self.process, signal.SIGKILL)
+            else:
+                self.client.shutdown(socket.SHUT_RDWR)
 
     def close_channels(self) -> None:
         """Close all but the pidfd; without its client a slot ends itself."""
@@ -135,7 +139,9 @@ class SlotPool:
         number, descriptors = self._server.receive()
         self._arming -= 1
         client, output, errors = descriptors
-        self._armed.append(Slot(number, socket.socket(fileno=client), output, errors))
+        slot = Slot(number, socket.socket(fileno=client), output, errors)
+        slot.has_namespaces = self._server.settings.tier in {"T1", "T2"}
+        self._armed.append(slot)
 
     def _free_number(self) -> int:
         """Return a number whose last slot is wholly gone; there are enough for one to be."""

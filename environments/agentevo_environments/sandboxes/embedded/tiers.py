@@ -1,33 +1,49 @@
-"""Tiers: which ways of containing programs work on this machine, and what each one contains."""
+"""Tiers: which ways of containing programs work on this machine, and how they are probed."""
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from agentevo_environments.errors import SandboxError, SandboxUnavailableError
-from agentevo_environments.sandboxes.base import DEFAULT_LIMITS, Containment, Program
+from agentevo_environments.sandboxes.base import DEFAULT_LIMITS, Program
 from agentevo_environments.sandboxes.embedded.execution import Execution
-from agentevo_environments.sandboxes.embedded.guest import seccomp
+from agentevo_environments.sandboxes.embedded.guest import landlock, seccomp
 from agentevo_environments.sandboxes.embedded.launch import (
     Server,
     Settings,
     Tier,
     find_bubblewrap,
 )
-from agentevo_environments.sandboxes.embedded.layout import Layout
+from agentevo_environments.sandboxes.embedded.layout import (
+    Layout,
+    make_layout,
+    without_own_root,
+)
 from agentevo_environments.sandboxes.embedded.request import encode_request
 from agentevo_environments.sandboxes.embedded.slots import SlotPool, slot_count
 
 TierChoice = Literal["auto", "T1", "T2", "T3", "T4"]
-STRONGEST_FIRST: tuple[Tier, ...] = ("T1",)
+STRONGEST_FIRST: tuple[Tier, ...] = ("T1", "T2", "T3")
+UNSAFE: Tier = "T4"
 
-CONFINED = {"CapEff": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2"}
+UNPRIVILEGED = {"CapEff": "0000000000000000", "NoNewPrivs": "1"}
+FILTERED = {**UNPRIVILEGED, "Seccomp": "2"}
 SELF_CHECK = """
-for line in open("/proc/self/status"):
-    name, _, value = line.partition(":")
-    if name in ("CapEff", "NoNewPrivs", "Seccomp"):
-        print(name, value.strip())
+try:
+    for line in open("/proc/self/status"):
+        name, _, value = line.partition(":")
+        if name in ("CapEff", "NoNewPrivs", "Seccomp"):
+            print(name, value.strip())
+except PermissionError:
+    print("Files", "restricted")
 """
+EXPECTED: dict[Tier, dict[str, str]] = {
+    "T1": FILTERED,
+    "T2": FILTERED,
+    "T3": {"Files": "restricted"},
+    "T4": {**UNPRIVILEGED, "Seccomp": "0"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +52,50 @@ class Choice:
 
     Attributes:
         tier: A tier, or "auto".
+        packages: Folders that programs may import from.
         parallel: Number of programs at the same time, at most.
-        allow_unsafe: Whether "auto" may end at T4.
+        allow_unsafe: Whether T4 may be used.
         cgroups: Whether to use control groups.
     """
 
     tier: TierChoice
+    packages: tuple[str | Path, ...]
     parallel: int
     allow_unsafe: bool
     cgroups: bool
 
 
-def start(choice: Choice, layout: Layout) -> tuple[Server, SlotPool]:
+def start(choice: Choice) -> tuple[Server, SlotPool]:
     """Start the first tier that is asked for and works.
 
     Raises:
         SandboxUnavailableError: None works; the message names what each one lacks.
     """
+    layout = make_layout(choice.packages)
     wanted = STRONGEST_FIRST if choice.tier == "auto" else (choice.tier,)
+    if choice.tier == "auto" and choice.allow_unsafe:
+        wanted = (*wanted, UNSAFE)
+    if choice.tier == UNSAFE and not choice.allow_unsafe:
+        raise SandboxUnavailableError(
+            "tier T4 contains almost nothing: give allow_unsafe=True to use it all the same"
+        )
     reasons = []
     for tier in wanted:
         try:
             return _start(tier, choice, layout)
         except SandboxUnavailableError as error:
             reasons.append(str(error))
-    raise SandboxUnavailableError("; ".join(reasons))
+    raise SandboxUnavailableError(
+        "the embedded sandbox cannot contain programs here; "
+        + "; ".join(reasons)
+        + "; install bubblewrap or use the docker sandbox"
+    )
 
 
 def _start(tier: Tier, choice: Choice, layout: Layout) -> tuple[Server, SlotPool]:
     _require(tier)
-    server = Server(Settings(tier, layout, slot_count(choice.parallel), choice.cgroups))
+    visible = layout if tier in {"T1", "T2"} else without_own_root(layout, choice.packages)
+    server = Server(Settings(tier, visible, slot_count(choice.parallel), choice.cgroups))
     pool = SlotPool(server, choice.parallel)
     try:
         _check_confinement(tier, pool)
@@ -94,6 +124,10 @@ def _require(tier: Tier) -> None:
         raise SandboxUnavailableError(
             "tier T1 needs bubblewrap: apt-get install bubblewrap (or dnf install bubblewrap)"
         )
+    if tier == "T3" and landlock.version() == 0:
+        raise SandboxUnavailableError(
+            "tier T3 needs Landlock: Linux 5.13 or later with 'landlock' among the security modules"
+        )
 
 
 def _check_confinement(tier: Tier, pool: SlotPool) -> None:
@@ -105,30 +139,8 @@ def _check_confinement(tier: Tier, pool: SlotPool) -> None:
     finally:
         pool.give_back(slot)
     seen = dict(line.split(" ", 1) for line in outcome.output.decode().splitlines())
-    if seen != CONFINED:
+    if seen != EXPECTED[tier]:
         raise SandboxError(
-            f"a program found itself confined as {seen}, not as {CONFINED}:"
+            f"a program found itself confined as {seen}, not as {EXPECTED[tier]}:"
             f" {outcome.errors.decode(errors='replace')}"
         )
-
-
-CONTAINS = {
-    "T1": (
-        "reading and writing host files",
-        "host environment and secrets",
-        "network, local sockets of the host",
-        "host and other processes",
-        "new privileges, namespaces and kernel interfaces",
-        "number of processes",
-        "files, inodes and size of what is written",
-        "time, output and memory of one process",
-        "files left for the next execution",
-    ),
-}
-
-
-def containment(tier: Tier, *, groups: bool) -> Containment:
-    """Return what a tier holds back, with or without control groups."""
-    total = "total memory of all processes of an execution"
-    missing = () if groups else (f"{total}: no writable memory control group",)
-    return Containment("embedded", tier, CONTAINS[tier] + ((total,) if groups else ()), missing)

@@ -8,13 +8,15 @@ processes forked by the client, which still hold its sockets, keep nothing alive
 
 import os
 import select
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from agentevo_environments.sandboxes.embedded.guest import cgroup, entry
+from agentevo_environments.sandboxes.embedded.guest import cgroup, entry, folders, kernel
 from agentevo_environments.sandboxes.protocol import encode
 
 
@@ -26,6 +28,7 @@ def main(settings: Mapping[str, Any]) -> int:
             `slots`, `cgroups` (whether to use them), and what `entry.enter` needs.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     with suppress(ProcessLookupError):
         client = os.pidfd_open(settings["client"])
         if os.getppid() == settings["client"]:
@@ -36,17 +39,31 @@ def main(settings: Mapping[str, Any]) -> int:
 def _keep(settings: Mapping[str, Any], client: int) -> None:
     control = socket.socket(fileno=settings["control"])
     groups = cgroup.create(settings["slots"]) if settings["cgroups"] else None
+    scratch = _make_scratch(settings)
     try:
         with suppress(BrokenPipeError, ConnectionResetError):
             control.sendall(encode({"groups": _describe(groups)}))
             members = [groups.open_members(slot) for slot in range(groups.slots)] if groups else []
-            server = _start(settings, control, members)
+            server = _start({**settings, "scratch": scratch}, control, members)
             control.close()
             _close(*(descriptor for slot in members for descriptor in slot))
             _wait(client, server)
     finally:
+        folders.kill_descendants()
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
         if groups:
             groups.remove()
+
+
+def _make_scratch(settings: Mapping[str, Any]) -> str:
+    """Make the folder in which the slots of T3 and T4 write; "" for the other tiers."""
+    if settings["tier"] in {"T1", "T2"}:
+        return ""
+    scratch = tempfile.mkdtemp(prefix=cgroup.PREFIX)
+    if settings["uid"] is not None:
+        os.chown(scratch, settings["uid"], settings["uid"])
+    return scratch
 
 
 def _describe(groups: cgroup.Groups | None) -> dict[str, Any] | None:
@@ -72,13 +89,12 @@ def _start(settings: Mapping[str, Any], control: socket.socket, members: list[li
 
 
 def _wait(client: int, server: int) -> None:
-    """Wait until one of the two has ended and see to it that the server has."""
+    """Wait until one of the two has ended and see to it that the server does."""
     poll = select.poll()
     poll.register(client, select.POLLIN)
     poll.register(os.pidfd_open(server), select.POLLIN)
     poll.poll()
     os.kill(server, signal.SIGKILL)
-    os.waitpid(server, 0)
 
 
 def _close(*descriptors: int) -> None:

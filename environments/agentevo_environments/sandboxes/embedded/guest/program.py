@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agentevo_environments.sandboxes.embedded.guest import isolation, kernel, source
+from agentevo_environments.sandboxes.embedded.guest import source
 from agentevo_environments.sandboxes.embedded.guest.slot import (
     STARTED,
     STARTED_KEEPING,
     Channels,
+    Isolation,
     Template,
 )
 from agentevo_environments.sandboxes.protocol import Frame, read_frame
@@ -26,31 +27,31 @@ CANNOT_RUN = 127
 NO_CORE_DUMP = 1  # 0 would still start a core_pattern pipe on the host
 
 
-def run(template: Template, channels: Channels, start: int) -> NoReturn:
+def run(template: Template, isolation: Isolation, channels: Channels, start: int) -> NoReturn:
     """Wait for a request, set up what it asks for, and run it; never returns."""
     status = 1
     try:
         client = socket.socket(fileno=channels.client)
         request = read_frame(client.recv)
         if request is not None:
-            _set_up(template, request, channels)
+            _set_up(isolation, request, channels)
             os.write(start, STARTED_KEEPING if request.header["keep"] else STARTED)
             os.closerange(3, start + 1)
-            status = _execute(template, request)
+            status = _execute(template, isolation, request)
     except OSError as error:
         os.write(channels.errors, f"the sandbox could not set up the program: {error}\n".encode())
     finally:
         os._exit(status)
 
 
-def _set_up(template: Template, request: Frame, channels: Channels) -> None:
+def _set_up(isolation: Isolation, request: Frame, channels: Channels) -> None:
     limits = request.header["limits"]
     isolation.limit_disk(limits["disk_bytes"], limits["files"])
     stdin = os.memfd_create("stdin")
     _write_all(stdin, request.blobs[1])
     os.lseek(stdin, 0, os.SEEK_SET)
     for name, data in zip(request.header["files"], request.blobs[2:], strict=True):
-        path = Path(isolation.WORK, name)
+        path = Path(isolation.work, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     for number, descriptor in enumerate((stdin, channels.output, channels.errors)):
@@ -58,13 +59,11 @@ def _set_up(template: Template, request: Frame, channels: Channels) -> None:
     for number in (signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _limit(limits)
-    kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    template.filter.install()
+    _limit(limits, isolation.process_limit(limits["processes"]))
+    isolation.confine()
 
 
-def _limit(limits: Mapping[str, Any]) -> None:
+def _limit(limits: Mapping[str, Any], processes: int) -> None:
     cpu_s = math.ceil((limits["timeout_s"] + 1) * (os.cpu_count() or 1))
     for kind, value in (
         (resource.RLIMIT_AS, limits["memory_bytes"]),
@@ -72,14 +71,14 @@ def _limit(limits: Mapping[str, Any]) -> None:
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_NPROC, limits["processes"] + 1),
+        (resource.RLIMIT_NPROC, processes),
     ):
         hard = resource.getrlimit(kind)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (bound, bound))
 
 
-def _execute(template: Template, request: Frame) -> int:
+def _execute(template: Template, isolation: Isolation, request: Frame) -> int:
     """Run the program in this process and return its exit status."""
     environment = {
         "HOME": "/tmp",
@@ -87,6 +86,7 @@ def _execute(template: Template, request: Frame) -> int:
         "LOGNAME": "agent",
         "PATH": f"{Path(template.python).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": isolation.home,
         "USER": "agent",
     }
     if template.packages:
@@ -96,7 +96,7 @@ def _execute(template: Template, request: Frame) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.environ.clear()
         os.environ.update(environment)
-        return source.run(request.blobs[0], [isolation.WORK], template.packages)
+        return source.run(request.blobs[0], [isolation.work], template.packages)
     try:
         os.execvpe(argv[0], argv, environment)
     except (OSError, ValueError) as error:

@@ -11,13 +11,14 @@ import os
 import signal
 import site
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from agentevo_environments.sandboxes.embedded.guest import supervisor
-from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
-from agentevo_environments.sandboxes.embedded.guest.slot import Channels, Template
+from agentevo_environments.sandboxes.embedded.guest.folders import Folders
+from agentevo_environments.sandboxes.embedded.guest.namespaces import Namespaces
+from agentevo_environments.sandboxes.embedded.guest.slot import Channels, Isolation, Template
 from agentevo_environments.sandboxes.protocol import encode
 
 PRELOADED = (
@@ -32,7 +33,8 @@ def main(settings: Mapping[str, Any]) -> int:
 
     Args:
         settings: `tier`, `control` (descriptor), `members` (per slot, descriptors of the control
-            groups to join), `packages` (folders to import from), `python` (the interpreter).
+            groups to join), `packages` (folders to import from), `python` (the interpreter), and
+            for T3 and T4 `scratch` (folder to write in), `readable` and `listable` (paths).
     """
     for module in PRELOADED:
         importlib.import_module(module)
@@ -40,11 +42,7 @@ def main(settings: Mapping[str, Any]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control = socket.socket(fileno=settings["control"])
     template = Template(
-        settings["tier"],
-        settings["members"],
-        settings["packages"],
-        settings["python"],
-        Filter(local_sockets=True),
+        _isolation(settings), settings["members"], settings["packages"], settings["python"]
     )
     with suppress(BrokenPipeError, ConnectionResetError):
         control.sendall(encode({"server": settings["tier"]}))
@@ -54,6 +52,15 @@ def main(settings: Mapping[str, Any]) -> int:
         while request := control.recv(1):
             _arm(control, template, request[0])
     return 0
+
+
+def _isolation(settings: Mapping[str, Any]) -> Callable[[], Isolation]:
+    if settings["tier"] in {"T1", "T2"}:
+        namespaces = Namespaces()
+        return lambda: namespaces
+    confined = settings["tier"] == "T3"
+    readable, listable = settings["readable"], settings["listable"]
+    return lambda: Folders(settings["scratch"], readable, listable, confined=confined)
 
 
 def _arm(control: socket.socket, template: Template, slot: int) -> None:

@@ -1,10 +1,9 @@
-"""Slot: what the processes of one slot share: the server's template and the slot's channels."""
+"""Slot: what the processes of one slot share: isolation, the server's template, the channels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
+from typing import Protocol
 
 READY = b"R"
 STARTED, STARTED_KEEPING = b"s", b"k"
@@ -12,23 +11,46 @@ STANDARD = frozenset((0, 1, 2))
 LARGEST_DESCRIPTOR = 1 << 20
 
 
+class Isolation(Protocol):
+    """How a slot is kept apart; made anew for each slot, used by its processes in this order."""
+
+    home: str
+    work: str
+
+    def enter(self) -> bool:
+        """Become isolated; return False in a process that stays outside and must end."""
+
+    def limit_disk(self, disk_bytes: int, files: int) -> None:
+        """Set how much the program may write in total, and into how many files and folders."""
+
+    def process_limit(self, processes: int) -> int:
+        """Return the RLIMIT_NPROC that lets the program have this many processes."""
+
+    def confine(self) -> None:
+        """Give up all rights in this process, for ever."""
+
+    def kill_all(self) -> None:
+        """Kill every other process of the slot and wait until they are gone."""
+
+    def end(self) -> None:
+        """Free what the slot holds on the host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """What all slots of a server have in common.
 
     Attributes:
-        tier: The tier of the sandbox.
+        isolate: Returns a new isolation for a slot.
         members: For every slot, descriptors of the control groups to join.
         packages: Folders that programs may import from.
         python: The interpreter.
-        filter: The system calls that programs may not make.
     """
 
-    tier: str
+    isolate: Callable[[], Isolation]
     members: Sequence[Sequence[int]]
     packages: Sequence[str]
     python: str
-    filter: Filter
 
 
 @dataclass(frozen=True, slots=True)

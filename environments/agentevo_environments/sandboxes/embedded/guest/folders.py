@@ -1,0 +1,92 @@
+"""Folders: the isolation of tiers T3 and T4: a folder and a process tree of the slot's own.
+
+T3 adds Landlock and the system-call filter, for places where namespaces are forbidden (inside
+containers); T4 adds nothing. The slot's first process adopts every orphan of its program, so that
+it can find and kill all of them.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from agentevo_environments.sandboxes.embedded.guest import kernel, landlock
+from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+
+class Folders:
+    """Isolation of one slot; see `Namespaces` for the order of use.
+
+    Args:
+        scratch: Folder of the sandbox, in which the slot makes its own.
+        readable: Files and folders that programs may read and execute.
+        listable: Folders in which programs may read the names.
+        confined: Whether Landlock and the system-call filter are used.
+    """
+
+    def __init__(
+        self, scratch: str, readable: Sequence[str], listable: Sequence[str], *, confined: bool
+    ) -> None:
+        self._readable = readable
+        self._listable = listable
+        self._scratch = scratch
+        self._filter = Filter(local_sockets=False) if confined else None
+        self.home = ""
+        self.work = ""
+
+    def enter(self) -> bool:
+        """Make the slot's folder and adopt what will be orphaned; always True."""
+        os.setsid()
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        self.home = f"{self._scratch}/{os.getpid()}"
+        self.work = f"{self.home}/work"
+        Path(self.work).mkdir(parents=True, mode=0o700)
+        os.chdir(self.work)
+        return True
+
+    def limit_disk(self, disk_bytes: int, files: int) -> None:
+        """Nothing: only the size of one file is limited here."""
+
+    def process_limit(self, processes: int) -> int:
+        """Return an RLIMIT_NPROC that counts the user's other processes as well."""
+        return processes + _count_processes(os.getuid())
+
+    def confine(self) -> None:
+        """Give up all rights in this process, for ever."""
+        kernel.drop_capabilities()
+        if self._filter is not None:
+            landlock.restrict(self._readable, self._listable, [self.home, *DEVICES])
+            self._filter.install()
+
+    def kill_all(self) -> None:
+        """Kill every process below this one and wait until they are gone."""
+        kill_descendants()
+
+    def end(self) -> None:
+        """Remove the slot's folder."""
+        self.kill_all()
+        os.chdir("/")
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def kill_descendants() -> None:
+    """Kill all children, and those that this process adopts as their parents die."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    with suppress(ChildProcessError):
+        while True:
+            for pid in children.read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            os.wait()
+
+
+def _count_processes(uid: int) -> int:
+    found = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            found += f"\nUid:\t{uid}\t" in status.read_text(errors="replace")
+    return found

@@ -1,0 +1,105 @@
+"""Namespaces: the isolation of tiers T1 and T2: namespaces and mounts of a slot's own.
+
+Made before the slot's program is known. The slot has a user namespace of its own, so that its
+rights and its process count end where it ends, and in which no further one can be made.
+"""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from agentevo_environments.sandboxes.embedded.guest import kernel
+from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
+
+TEMPORARY = "/tmp"
+NAMESPACES = (
+    kernel.NEWUSER | kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWNET
+)
+READ_ONLY_PARTS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+HIDDEN_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+OWN_FOLDERS = 4
+OWN_PROCESSES = 1
+
+
+class Namespaces:
+    """Isolation of one slot, used by its processes in this order: enter, limit, confine, end.
+
+    Attributes:
+        home: Folder for temporary files.
+        work: Working directory of the program.
+    """
+
+    home = TEMPORARY
+    work = f"{TEMPORARY}/work"
+
+    def __init__(self) -> None:
+        self._filter = Filter(local_sockets=True)
+
+    def enter(self) -> bool:
+        """Unshare and mount everything; return False in the process that stays outside."""
+        uid, gid = os.getuid(), os.getgid()
+        kernel.unshare(NAMESPACES)
+        kernel.map_user(uid, gid, uid, gid)
+        if os.fork():
+            return False
+        _mount_private_files()
+        os.setsid()
+        kernel.drop_bounding_set()
+        Path(self.work).mkdir()
+        os.chdir(self.work)
+        return True
+
+    def limit_disk(self, disk_bytes: int, files: int) -> None:
+        """Set how much the program may write in total, and into how many files and folders."""
+        flags = kernel.MS_REMOUNT | kernel.MS_NOSUID | kernel.MS_NODEV
+        options = f"size={disk_bytes},nr_inodes={files + OWN_FOLDERS}"
+        kernel.mount("tmpfs", TEMPORARY, None, flags, options)
+
+    def process_limit(self, processes: int) -> int:
+        """Return the RLIMIT_NPROC that lets the program have this many processes."""
+        return processes + OWN_PROCESSES
+
+    def confine(self) -> None:
+        """Give up all rights in this process, for ever."""
+        kernel.drop_capabilities()
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        self._filter.install()
+
+    def kill_all(self) -> None:
+        """Kill every other process of the slot and wait until they are gone."""
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.wait()
+
+    def end(self) -> None:
+        """Free what the kernel does not: nothing."""
+
+
+def _mount_private_files() -> None:
+    """Give the slot its own /tmp, /dev/shm and /proc.
+
+    /tmp and /dev/shm are two folders of one memory file system, so that one limit holds for both;
+    nothing in /dev/shm can be executed.
+    """
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, "mode=755")
+    for folder in ("/dev/shm/tmp", "/dev/shm/shm"):
+        Path(folder).mkdir()
+        Path(folder).chmod(0o1777)
+    kernel.mount("/dev/shm/tmp", TEMPORARY, None, kernel.MS_BIND)
+    kernel.mount("/dev/shm/shm", "/dev/shm", None, kernel.MS_BIND)
+    _change("/dev/shm", HIDDEN_FLAGS)
+    kernel.mount("proc", "/proc", "proc", HIDDEN_FLAGS)
+    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    for part in READ_ONLY_PARTS:
+        if Path(part).exists():
+            kernel.mount(part, part, None, kernel.MS_BIND | kernel.MS_REC)
+            _change(part, HIDDEN_FLAGS | kernel.MS_RDONLY)
+
+
+def _change(path: str, flags: int) -> None:
+    kernel.mount("none", path, None, kernel.MS_REMOUNT | kernel.MS_BIND | flags)
