@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentevo_environments.packs.code.inside import decode, encode
@@ -48,6 +48,7 @@ def through(value: object) -> Any:
     return decode(json.loads(json.dumps(encode(value))), NO_CLASSES)
 
 
+@settings(max_examples=60)
 @given(plain)
 def test_a_plain_value_arrives_as_it_was(value: object) -> None:
     arrived = through(value)
