@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import typer
 
+import agentevo.cli
 from agentevo.cli import app
 from agentevo.cli.lazy import LazyGroup
 from agentevo.cli.mounts import MOUNTS
@@ -105,13 +106,11 @@ def test_every_option_says_what_it_does(name: str) -> None:
 
 
 def test_a_command_without_its_module_is_not_listed() -> None:
+    folder = Path(agentevo.cli.__file__).parent
+    present = {path.stem for path in folder.iterdir()}
     assert isinstance(ROOT, LazyGroup)
-    exist = {
-        m.name
-        for m in MOUNTS
-        if (Path(__file__).parents[3] / f"agentevo/cli/{m.module}.py").exists()
-    }
-    assert set(ROOT.commands) == exist
+    assert set(ROOT.commands) <= {mount.name for mount in MOUNTS if mount.module in present}
+    assert set(ROOT.commands) >= {"run", "resume", "runs", "envs", "config", "doctor"}
 
 
 def test_the_version_is_printed(invoke: Callable[..., Any]) -> None:

@@ -49,6 +49,7 @@ def hold(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_run_that_then_resumes_to_its_end(
     number: signal.Signals, command: Start, folder: Path, hold: Path
@@ -66,6 +67,7 @@ def test_a_signal_stops_a_run_that_then_resumes_to_its_end(
     assert (data["solved"], data["total"], len(data["episodes"])) == (10, 10, 10)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_loses_nothing(
     command: Start, folder: Path, hold: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(
     assert resumed(command, run_id)["solved"] == 10
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_listed_as_interrupted_and_resumes(
     command: Start, folder: Path, hold: Path
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_killed_run_is_listed_as_interrupted_and_resumes(
     assert (data["solved"], len({e["task_id"] for e in data["episodes"]})) == (10, 10)
 
 
+@pytest.mark.slow
 def test_only_one_of_two_processes_may_resume_a_run(
     command: Start, folder: Path, hold: Path
 ) -> None:
