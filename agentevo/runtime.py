@@ -1,7 +1,8 @@
 """The composition root: settings become environments, sandboxes, models and one durable run."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from agentevo.config import Settings
 from agentevo.errors import ConfigError, RunError
 from agentevo.events import Event
 from agentevo.models import AnyModel, init_model
+from agentevo.recall import Memory
 from agentevo.runs.checkpoints import read_ledger
 from agentevo.runs.directory import RunDirectory, create_run, open_run, run_directories
 from agentevo.runs.drain import Drain
@@ -61,8 +63,8 @@ def run(
         RunError: The run cannot start or cannot be written; the message says how to go on.
         EnvironmentsError: The environment, its tasks or the sandbox cannot start.
     """
-    plan = _plan(settings)
-    return carry_out(create_run(settings), plan, on_event=on_event, drain=drain)
+    with _plan(settings) as plan:
+        return carry_out(create_run(settings), plan, on_event=on_event, drain=drain)
 
 
 def resume(
@@ -84,8 +86,8 @@ def resume(
     report = directory.read_report()
     if report is not None and report.status == "finished":
         return report
-    plan = _plan(directory.settings())
-    return carry_out(directory, plan, on_event=on_event, drain=drain)
+    with _plan(directory.settings()) as plan:
+        return carry_out(directory, plan, on_event=on_event, drain=drain)
 
 
 async def arun(settings: Settings, *, on_event: OnEvent | None = None) -> RunReport:
@@ -198,13 +200,24 @@ def model_of(settings: Settings) -> AnyModel:
     )
 
 
-def _plan(settings: Settings) -> RunPlan:
-    return RunPlan(
-        settings=settings,
-        tasks=tasks_of(settings),
-        model=model_of(settings),
-        make_world=lambda: _world(settings),
-    )
+@contextmanager
+def _plan(settings: Settings) -> Iterator[RunPlan]:
+    tasks, model = tasks_of(settings), model_of(settings)
+    with _memory(settings) as memory:
+        yield RunPlan(settings, tasks, model, lambda: _world(settings), memory)
+
+
+@contextmanager
+def _memory(settings: Settings) -> Iterator[Memory | None]:
+    if not settings.memory.enabled:
+        yield None
+        return
+    from agentevo.updating.in_context import open_memory
+
+    folder = settings.memory.path or settings.home / "memory"
+    memory = open_memory(folder, settings.memory.namespace, k=settings.memory.k)
+    with closing(memory):
+        yield memory
 
 
 def _world(settings: Settings) -> World:
