@@ -27,6 +27,7 @@ class Outcome:
     Attributes:
         stopped: The limit at which the client ended it, or None.
         status: Wait status of the program's process, or None when it did not end by itself.
+        reported: Whether the slot lived to say how the program ended.
         started: Whether the program was reached; if not, the error output says what failed.
         output: Standard output, at most one byte more than the limit.
         errors: Standard error, likewise.
@@ -37,6 +38,7 @@ class Outcome:
 
     stopped: Literal["timeout", "output_limit"] | None = None
     status: int | None = None
+    reported: bool = False
     started: bool = False
     output: bytearray = field(default_factory=bytearray)
     errors: bytearray = field(default_factory=bytearray)
@@ -144,6 +146,7 @@ class Execution:
 
     def _take_over(self, frame: Frame) -> None:
         header: Mapping[str, Any] = frame.header
+        self.outcome.reported = True
         self.outcome.status = header.get("status")
         self.outcome.started = bool(header.get("started"))
         self.outcome.left_out = int(header.get("left_out", 0))

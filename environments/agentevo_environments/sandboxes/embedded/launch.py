@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -116,6 +117,12 @@ class Server:
         if not data:
             raise died()
         return data[0], descriptors
+
+    def has_ended(self, within_s: float) -> bool:
+        """Return whether the server has ended, or does within a time."""
+        poll = select.poll()
+        poll.register(self.control, select.POLLRDHUP)
+        return bool(poll.poll(within_s * 1000))
 
     def close(self) -> None:
         """End all processes and wait until the keeper has cleaned up. May be called twice."""

@@ -20,10 +20,11 @@ from agentevo_environments.sandboxes.embedded.execution import Execution, Outcom
 from agentevo_environments.sandboxes.embedded.launch import Server, died
 from agentevo_environments.sandboxes.embedded.memory import MemoryGroups
 from agentevo_environments.sandboxes.embedded.request import encode_request
-from agentevo_environments.sandboxes.embedded.slots import Slot
+from agentevo_environments.sandboxes.embedded.slots import SlotPool
 from agentevo_environments.sandboxes.executions import Executions
 from agentevo_environments.sandboxes.workspace import Workspace
 
+DEATH_NOTICE_S = 0.1
 OUT_OF_MEMORY = ("MemoryError", "bash: xmalloc", "Cannot allocate memory")
 
 
@@ -58,6 +59,8 @@ class EmbeddedSandbox(Sandbox):
         self._workspace = Workspace()
         self._executions = Executions()
         self._server: Server | None = None
+        self._pool: SlotPool
+        self._memory: MemoryGroups
         self._owner = 0
 
     @property
@@ -140,19 +143,18 @@ class EmbeddedSandbox(Sandbox):
         try:
             self._memory.limit(slot.number, limits.memory_bytes, limits.processes)
             outcome = Execution(slot, limits, keep_files=keep_files).run(request)
-            kills = self._killed(slot)
+            kills = self._memory.kills(slot.number)
+            lost = not (outcome.reported or outcome.stopped or kills)
+            if lost and self._pool.has_died(DEATH_NOTICE_S):
+                raise died()
+        except FileNotFoundError as error:  # the control groups went with the keeper
+            raise died() from error
         finally:
             self._pool.give_back(slot)
         if outcome.files is not None:
             self._workspace.replace(outcome.files)
         notes = self._notes(outcome, kills, keep_files=keep_files)
         return _result(outcome, limits, kills, execution_id, notes)
-
-    def _killed(self, slot: Slot) -> int:
-        try:
-            return self._memory.kills(slot.number)
-        except FileNotFoundError as error:
-            raise died() from error
 
     def _notes(self, outcome: Outcome, kills: int, *, keep_files: bool) -> tuple[str, ...]:
         notes = []

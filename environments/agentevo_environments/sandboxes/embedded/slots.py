@@ -107,6 +107,10 @@ class SlotPool:
         with self._lock:
             self._refill()
 
+    def has_died(self, within_s: float) -> bool:
+        """Return whether the server has ended, or does within a time."""
+        return self._closed or self._server.has_ended(within_s)
+
     def close(self) -> None:
         """Release all descriptors; the slots end with them."""
         with self._lock:
@@ -180,5 +184,6 @@ def _wait_until_ready(slot: Slot) -> None:
     slot.close_channels()
     reasons = [frame.header.get("failed") for frame in FrameBuffer().feed(data)]
     raise SandboxDiedError(
-        f"the embedded sandbox could not isolate a program: {reasons or 'it ended'}"
+        f"the embedded sandbox could not isolate a program ({reasons or 'its server ended'}):"
+        " start a new sandbox"
     )

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEPTH_LIMIT = 64
+PATH_LIMIT_BYTES = 4096
+SIZE_LIMIT_BYTES = 256 << 20
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -44,7 +46,7 @@ def collect(folder: Path) -> Harvest:
     """Return the regular files below a folder."""
     found = Harvest(folder=folder)
     space = os.statvfs(folder)
-    room = space.f_blocks * space.f_frsize
+    room = min(space.f_blocks * space.f_frsize, SIZE_LIMIT_BYTES)
     for top, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
         relative = os.path.relpath(top, folder)
         if relative.count("/") >= DEPTH_LIMIT:
@@ -53,9 +55,10 @@ def collect(folder: Path) -> Harvest:
             size = _readable_size(name, descriptor)
             if size is None:
                 continue
-            if 0 <= size <= room:
+            path = os.path.normpath(f"{relative}/{name}")
+            if 0 <= size <= room and len(os.fsencode(path)) < PATH_LIMIT_BYTES:
                 room -= size
-                found.names.append(os.path.normpath(f"{relative}/{name}"))
+                found.names.append(path)
                 found.sizes.append(size)
             else:
                 found.left_out += 1
