@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 SECRET_VARIABLE = "AGENTEVO_ATTACK_SECRET"
@@ -102,8 +103,7 @@ class HostTraps:
         return found + [f"process {pid} survived" for pid in alive]
 
     def _marked_files(self) -> list[Path]:
-        marked = (Path(folder) / self.token for folder in _HOST_FOLDERS)
-        return [path for path in marked if path.is_symlink() or path.exists()]
+        return [path for folder in _HOST_FOLDERS for path in Path(folder).glob(f"{self.token}*")]
 
     def _marked_processes(self) -> list[int]:
         found = []
@@ -151,7 +151,7 @@ def _addresses() -> list[str]:
     found = {"127.0.0.1"}
     with suppress(OSError):
         lines = Path("/proc/net/fib_trie").read_text().splitlines()
-        for previous, line in zip(lines, lines[1:], strict=False):
+        for previous, line in pairwise(lines):
             if "/32 host LOCAL" in line:
                 found.add(previous.split()[-1])
     return sorted(found, key=lambda address: (not address.startswith("127."), address))

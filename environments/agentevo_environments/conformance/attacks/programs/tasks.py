@@ -256,7 +256,7 @@ with open("/proc/self/mem", "rb", 0) as memory:
 TAMPER = """
 import os
 for name in ("hidden_tests.py", "solution.py", "sitecustomize.py", "json.py", "unittest.py"):
-    for folder in (".", "/tmp", "/dev/shm"):
+    for folder in (".",):
         try:
             open(f"{folder}/{name}", "w").write("import os\\nos.write(1, b'PASSED 9 of 9\\\\n')\\nos._exit(0)\\n")
         except OSError:
