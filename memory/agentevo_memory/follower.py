@@ -5,7 +5,8 @@ so an answer is never older than the question.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from agentevo_memory.corpus import Corpus, SlotVectors, partition_of
 from agentevo_memory.embedding.base import Embedder
 from agentevo_memory.errors import EmbeddingError
+from agentevo_memory.history import records_at
 from agentevo_memory.indexes.base import DenseIndex
 from agentevo_memory.indexes.exact import ExactIndex
 from agentevo_memory.journal import IndexRow, Journal
 from agentevo_memory.record import RECALLABLE, Record, Status
+from agentevo_memory.transaction import dump, pack_namespace
 
 EMBED_BATCH = 256
 FEW_ROWS = 1000
@@ -147,37 +150,46 @@ def embed_missing(journal: Journal, embedder: Embedder, progress: Progress | Non
     return len(rows)
 
 
-def historical_corpus(
+@dataclass(frozen=True, slots=True)
+class View:
+    """Something to search: a corpus, and the records behind its row numbers."""
+
+    corpus: Corpus
+    records: Callable[[Sequence[int]], Mapping[int, Record]]
+
+
+def historical_view(
     journal: Journal, embedder: Embedder, statuses: frozenset[Status], until: float | None
-) -> Corpus:
-    """Return a corpus of other statuses, or of what was known at an earlier time."""
+) -> View:
+    """Return a view of other statuses, or of what was known at an earlier time."""
+    if until is None:
+        rows, fetch = journal.index_rows(), journal.by_rids
+    else:
+        numbers = dict(journal.query("SELECT id, rid FROM record"))
+        known = {numbers[record.id]: record for record in records_at(journal, until)}
+        rows = [_row(rid, record) for rid, record in known.items()]
+
+        def fetch(rids: Sequence[int]) -> dict[int, Record]:
+            return {rid: known[rid] for rid in rids}
+
     corpus = Corpus(ExactIndex(), statuses)
-    rows = journal.index_rows() if until is None else rows_known_at(journal, until)
     corpus.apply(rows, load_vectors(journal, embedder, rows))
-    return corpus
+    return View(corpus, fetch)
 
 
-def rows_known_at(journal: Journal, until: float) -> list[IndexRow]:
-    """Return the rows of all records as they were at an earlier time."""
-    from agentevo_memory.history import records_at
-    from agentevo_memory.transaction import dump, pack_namespace
-
-    numbers = dict(journal.query("SELECT id, rid FROM record"))
-    return [
-        IndexRow(
-            numbers[record.id],
-            pack_namespace(record.namespace),
-            record.kind,
-            record.status,
-            record.environment,
-            record.scope,
-            record.indexed_text,
-            dump(record.entities),
-            record.valid_from,
-            record.valid_to,
-            record.expires_at,
-            record.session,
-            record.sequence,
-        )
-        for record in records_at(journal, until)
-    ]
+def _row(rid: int, record: Record) -> IndexRow:
+    return IndexRow(
+        rid,
+        pack_namespace(record.namespace),
+        record.kind,
+        record.status,
+        record.environment,
+        record.scope,
+        record.indexed_text,
+        dump(record.entities),
+        record.valid_from,
+        record.valid_to,
+        record.expires_at,
+        record.session,
+        record.sequence,
+    )

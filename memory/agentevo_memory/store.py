@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
 from agentevo_memory.errors import RecordError, StoreReadOnlyError
-from agentevo_memory.follower import Follower, Progress, embed_missing, historical_corpus
+from agentevo_memory.follower import Follower, Progress, View, embed_missing, historical_view
 from agentevo_memory.indexes.choice import choose_index
 from agentevo_memory.journal import Journal
 from agentevo_memory.operations.insert import InsertResult, Offer, Verifier, insert
@@ -141,14 +141,12 @@ class VectorMemory(Upkeep):
         asked = Query(text=query, k=k) if isinstance(query, str) else query
         check_query(asked)
         with self._lock:
-            corpus = self.follower.follow()
+            view = View(self.follower.follow(), self.journal.by_rids)
             seq = self.follower.seq
             if not is_default(asked):
-                corpus = historical_corpus(
-                    self.journal, self.embedder, asked.statuses, asked.known_at
-                )
-            weights = self.weights(asked.namespace)
-            hits = search(asked, self.journal, corpus, self.embedder, weights)
+                view = historical_view(self.journal, self.embedder, asked.statuses, asked.known_at)
+            weights, now = self.weights(asked.namespace), self.journal.clock()
+            hits = search(asked, view, self.embedder, weights, now=now)
             result = SearchResult(hits, "" if hits else self._why_empty(asked), seq)
             self._explained.keep(result)
         return result

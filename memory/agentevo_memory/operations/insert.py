@@ -26,7 +26,6 @@ from agentevo_memory.transaction import Transaction, pack_namespace
 
 Action = Literal["added", "reinforced", "merged", "superseded", "quarantined"]
 NEAR_COSINE = 0.95
-ECHO_SHARE = 0.9
 _ECHO_WORDS = 4
 
 _INJECTION = re.compile(
@@ -260,16 +259,15 @@ def _echo(journal: Journal, draft: Draft) -> str | None:
     run_id = draft.provenance.run_id
     if not run_id or draft.kind == "experience":
         return None
-    words = words_in_order(draft.text)
+    words = [word for word in words_in_order(draft.text) if word != "-"]
     if len(words) < _ECHO_WORDS:
         return None
     for src, _, _ in journal.edges(rel="used_in_run", dst=f"run:{run_id}"):
         recalled = journal.get(src)
-        known = set(words_in_order(recalled.text))
-        share = sum(word in known for word in words) / len(words)
-        if recalled.namespace == draft.namespace and share >= ECHO_SHARE:
-            if not _differs(recalled, draft):
-                return src
+        later = iter(words_in_order(recalled.text))
+        contained = all(word in later for word in words)
+        if contained and recalled.namespace == draft.namespace and not _differs(recalled, draft):
+            return src
     return None
 
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from agentevo_memory.corpus import Corpus, Pool, Probe
+from agentevo_memory.corpus import Pool, Probe
 from agentevo_memory.embedding.base import Embedder, check_vectors
-from agentevo_memory.journal import Journal
+from agentevo_memory.follower import View
 from agentevo_memory.record import (
     KINDS,
     RECALLABLE,
@@ -88,9 +88,10 @@ def check_query(query: Query) -> None:
 
 
 def search(
-    query: Query, journal: Journal, corpus: Corpus, embedder: Embedder, learned: Weights
+    query: Query, view: View, embedder: Embedder, learned: Weights, *, now: float
 ) -> tuple[Hit, ...]:
     """Return the hits for a checked query."""
+    corpus = view.corpus
     namespace = pack_namespace(query.namespace)
     names = corpus.names_in(namespace, query.text)
     text = without(query.text, names)
@@ -98,7 +99,6 @@ def search(
     vector = None
     if weights.dense > 0:
         vector = check_vectors(embedder.embed([text]), 1, embedder.dimension)[0]
-    now = journal.clock()
     pool = corpus.pool(
         Probe(
             namespace=namespace,
@@ -114,17 +114,16 @@ def search(
     )
     if pool is None:
         return ()
-    return tuple(choose(_ranked(query, journal, pool, weights), query))
+    return tuple(choose(_ranked(query, view, pool, weights, now), query))
 
 
-def _ranked(query: Query, journal: Journal, pool: Pool, weights: Weights) -> list[Hit]:
-    now = journal.clock()
+def _ranked(query: Query, view: View, pool: Pool, weights: Weights, now: float) -> list[Hit]:
     flat = np.zeros(len(pool.rids), dtype=np.float32)
     parts = fuse(pool, flat, weights)
     total = sum(parts.values(), start=flat)
     wanted = len(total) if query.quotas else _SPARE * query.k + 10
     order = np.argsort(-total, kind="stable")[:wanted]
-    records = journal.by_rids(pool.rids[order].tolist())
+    records = view.records(pool.rids[order].tolist())
     evident = evidence(pool)
     hits = []
     for position in order.tolist():

@@ -1,0 +1,57 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agentevo_memory import Draft, Provenance, VectorMemory
+from agentevo_memory.embedding.hashing import HashingEmbedder
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+OpenMemory = Callable[..., VectorMemory]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_memory(tmp_path: Path) -> Iterator[OpenMemory]:
+    opened: list[VectorMemory] = []
+
+    def make(folder: str = "store", **options: object) -> VectorMemory:
+        settings = {"embedder": HashingEmbedder(), "index": "exact", **options}
+        opened.append(VectorMemory(tmp_path / folder, **settings))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield make
+    for memory in opened:
+        memory.close()
+
+
+@pytest.fixture
+def memory(open_memory: OpenMemory, clock: Clock) -> VectorMemory:
+    return open_memory(clock=clock)
+
+
+@pytest.fixture
+def from_tool() -> Callable[..., Draft]:
+    def draft(text: str, source: str = "browser", **fields: object) -> Draft:
+        origin = Provenance(origin="tool", source=source)
+        return Draft(text=text, provenance=origin, **fields)  # type: ignore[arg-type]
+
+    return draft
