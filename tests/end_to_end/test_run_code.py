@@ -170,7 +170,7 @@ def finish_and_check(home: Path, orphans: Any) -> None:
     """Resume the only run under `home` and check that all is done once and nothing is left."""
     resumed = command(home, "resume", "last")
     out, error = resumed.communicate(timeout=600)
-    assert resumed.returncode == 0, error.decode()
+    assert resumed.returncode == 0, (out[:2000] + error).decode()
     report = json.loads(out)["data"]
     graded = [episode["task_id"] for episode in report["episodes"]]
     assert report["solved"] == report["total"] == len(set(graded)) == len(graded)
