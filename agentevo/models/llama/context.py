@@ -73,7 +73,11 @@ class ContextShape:
 
 
 class Context:
-    """A llama.cpp context. Every method must be called from one thread at a time."""
+    """A llama.cpp context. Every method must be called from one thread at a time.
+
+    Attributes:
+        n_batch: Most tokens of one decode, perhaps less than was asked for.
+    """
 
     def __init__(self, model: LlamaModel, shape: ContextShape) -> None:
         """Create the context.
@@ -98,7 +102,8 @@ class Context:
         if is_null(self._memory):
             lib.llama_free(self._pointer)
             raise ModelError(f"the model {model.name!r} cannot generate text; it has no memory")
-        self._arrays = _BatchArrays(shape.n_batch)
+        self.n_batch = int(lib.llama_n_batch(self._pointer))
+        self._arrays = _BatchArrays(self.n_batch)
 
     @property
     def pointer(self) -> Any:
@@ -136,6 +141,8 @@ class Context:
             NoSpaceError: The cells do not suffice; nothing was decoded.
             ModelError: llama.cpp failed; the sequences in `pieces` are lost.
         """
+        if sum(len(piece.tokens) for piece in pieces) > self.n_batch:
+            raise ModelError(f"a batch may have {self.n_batch} tokens; split it")
         rows = self._arrays.fill(pieces)
         with self._model.gate.shared():
             code = library().llama_decode(self._pointer, self._arrays.batch)

@@ -58,9 +58,10 @@ class Worker:
             ModelError: There is not enough memory for the context.
         """
         self._model = model
+        self._shape = shape
         self._context = Context(model, shape)
         self.reuse = PrefixReuse(self._context, cache_bytes, can_rewind=model.can_rewind)
-        self._batching = Batching(shape.n_batch, quantum)
+        self._batching = Batching(self._context.n_batch, quantum)
         self.counters = Counters()
         self.wake = threading.Condition()
         self.unstarted = 0
@@ -70,6 +71,7 @@ class Worker:
         self._active: dict[int, Running] = {}
         self._free = list(range(shape.sequences))
         self._orders = 0
+        self._most = shape.sequences
         self._closing = False
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="llama-engine", daemon=True)
@@ -142,7 +144,7 @@ class Worker:
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        for request in [*self._active.values(), *islice(self._line.in_turn(), None)]:
+        for request in [*self._active.values(), *self._line.in_turn()]:
             if request.cancelled:
                 self._end(request, "cancelled")
             elif request.is_late(now):
@@ -150,10 +152,10 @@ class Worker:
                 self._drop(request, GenerationTimeoutError(f"not finished within {limit} s"))
 
     def _admit(self) -> None:
-        if not self._free or not self._line:
+        if len(self._active) >= self._most or not self._line:
             return
         for request in list(islice(self._line.in_turn(), _SCANNED)):
-            if not self._free:
+            if len(self._active) >= self._most:
                 return
             if not self.reuse.should_wait(request):
                 self._start(request)
@@ -238,6 +240,7 @@ class Worker:
         self.counters.preempted += 1
         self._vacate(youngest)
         youngest.done, youngest.sequence = 0, -1
+        self._most = len(self._active)
         self._line.add(youngest, first=True)
 
     def _end(self, request: Running, reason: FinishReason, new: str = "") -> None:
@@ -266,6 +269,7 @@ class Worker:
     def _remove(self, request: Running) -> None:
         if request.sequence >= 0:
             self._vacate(request)
+            self._most = min(self._most + 1, self._shape.sequences)
         else:
             self._line.remove(request)
             self._left_line(request)

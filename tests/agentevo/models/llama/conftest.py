@@ -113,6 +113,35 @@ def write_model() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
+def random_weights() -> Callable[[str], dict[str, Array]]:
+    """Random weights by Hugging Face name, for "llama" or "qwen3"."""
+
+    def make(architecture: str) -> dict[str, Array]:
+        s, rng = Sizes(), np.random.default_rng(0)
+        shapes = {"model.embed_tokens.weight": (s.vocabulary, s.width)}
+        norms = {"model.norm.weight": s.width}
+        for i in range(s.blocks):
+            at = f"model.layers.{i}"
+            shapes |= {
+                f"{at}.self_attn.q_proj.weight": (s.heads * s.head, s.width),
+                f"{at}.self_attn.k_proj.weight": (s.kv_heads * s.head, s.width),
+                f"{at}.self_attn.v_proj.weight": (s.kv_heads * s.head, s.width),
+                f"{at}.self_attn.o_proj.weight": (s.width, s.heads * s.head),
+                f"{at}.mlp.gate_proj.weight": (s.hidden, s.width),
+                f"{at}.mlp.up_proj.weight": (s.hidden, s.width),
+                f"{at}.mlp.down_proj.weight": (s.width, s.hidden),
+            }
+            norms |= {f"{at}.{n}.weight": s.width for n in ("input_layernorm", "post_attention_layernorm")}
+            if architecture == "qwen3":
+                norms |= {f"{at}.self_attn.{n}.weight": s.head for n in ("q_norm", "k_norm")}
+        made = {n: (rng.normal(size=d) * 0.2).astype(np.float32) for n, d in shapes.items()}
+        made |= {n: rng.uniform(0.5, 1.5, size=d).astype(np.float32) for n, d in norms.items()}
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def sizes() -> Sizes:
     return Sizes()
 
