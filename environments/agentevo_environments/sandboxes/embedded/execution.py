@@ -77,6 +77,7 @@ class Execution:
             self._slot.client.sendall(request)
         self._slot.client.setblocking(False)
         self._poll.register(self._slot.client, select.POLLIN)
+        self._poll.register(self._slot.done, select.POLLIN)
         self._follow(time.monotonic() + self._limits.timeout_s)
         for descriptor in self._streams:
             self._read_rest(descriptor)
@@ -94,6 +95,9 @@ class Execution:
             for descriptor, _ in self._poll.poll(left_s * 1000 + 1):
                 if descriptor in self._streams:
                     self._read(descriptor)
+                elif descriptor == self._slot.done:
+                    if self._read_done():
+                        return
                 elif self._read_report():
                     return
         self._stop()
@@ -130,6 +134,16 @@ class Execution:
     def _read_rest(self, descriptor: int) -> None:
         while self._read(descriptor):
             pass
+
+    def _read_done(self) -> bool:
+        """Read the exit status that source tells; return whether there was one."""
+        status = os.read(self._slot.done, 1)
+        if not status:
+            self._poll.unregister(self._slot.done)
+            return False
+        self.outcome.reported = self.outcome.started = True
+        self.outcome.status = status[0] << 8
+        return True
 
     def _read_report(self) -> bool:
         """Read from the slot's socket; return whether nothing more will come."""

@@ -111,7 +111,7 @@ class Server:
             SandboxDiedError: The server has ended.
         """
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.control, 1, 3, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors, _, _ = socket.recv_fds(self.control, 1, 4, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise died() from error
         if not data:

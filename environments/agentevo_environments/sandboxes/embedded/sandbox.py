@@ -174,8 +174,10 @@ class EmbeddedSandbox(Sandbox):
 def _result(
     outcome: Outcome, limits: Limits, kills: int, execution_id: str, notes: tuple[str, ...]
 ) -> ExecResult:
-    output = bytes(outcome.output[: limits.output_bytes]).decode("utf-8", "replace")
-    errors = bytes(outcome.errors[: limits.output_bytes]).decode("utf-8", "replace")
+    output, errors = (
+        str(memoryview(data)[: limits.output_bytes], "utf-8", "replace")
+        for data in (outcome.output, outcome.errors)
+    )
     exit_code = None if outcome.status is None else os.waitstatus_to_exitcode(outcome.status)
     ending = _ending(outcome, exit_code, kills, errors)
     if not outcome.started and ending == "exited":

@@ -29,6 +29,7 @@ class Slot:
         client: Socket for the request and the report.
         output: Descriptor of the program's standard output.
         errors: Descriptor of the program's standard error.
+        done: Descriptor on which Python source that has ended tells its exit status.
         process: pidfd of its first process; readable when every process of the slot is gone.
         has_namespaces: Whether all its processes die with the first one.
     """
@@ -37,6 +38,7 @@ class Slot:
     client: socket.socket
     output: int
     errors: int
+    done: int
     process: int = -1
     has_namespaces: bool = True
 
@@ -51,8 +53,8 @@ class Slot:
     def close_channels(self) -> None:
         """Close all but the pidfd; without its client a slot ends itself."""
         self.client.close()
-        os.close(self.output)
-        os.close(self.errors)
+        for descriptor in (self.output, self.errors, self.done):
+            os.close(descriptor)
 
 
 class SlotPool:
@@ -142,8 +144,8 @@ class SlotPool:
     def _receive(self) -> None:
         number, descriptors = self._server.receive()
         self._arming -= 1
-        client, output, errors = descriptors
-        slot = Slot(number, socket.socket(fileno=client), output, errors)
+        client, output, errors, done = descriptors
+        slot = Slot(number, socket.socket(fileno=client), output, errors, done)
         slot.has_namespaces = self._server.settings.tier in {"T1", "T2"}
         self._armed.append(slot)
 

@@ -22,9 +22,8 @@ from agentevo_environments.sandboxes.embedded.guest.slot import Channels, Isolat
 from agentevo_environments.sandboxes.protocol import encode
 
 PRELOADED = (
-    "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions",
-    "functools", "heapq", "io", "itertools", "json", "math", "operator", "os", "random", "re",
-    "statistics", "string", "textwrap", "threading", "time", "traceback", "typing",
+    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "json", "math",
+    "operator", "random", "re", "string", "threading", "time", "traceback", "typing",
 )  # fmt: skip
 
 
@@ -64,14 +63,14 @@ def _isolation(settings: Mapping[str, Any]) -> Callable[[], Isolation]:
 
 
 def _arm(control: socket.socket, template: Template, slot: int) -> None:
-    """Fork a slot and send the client's ends of its channels: socket, output, errors."""
+    """Fork a slot and send the client's ends of its channels, in the order of `Channels`."""
     ours, theirs = socket.socketpair()
-    out_read, out_write = os.pipe()
-    error_read, error_write = os.pipe()
+    pipes = [os.pipe() for _ in range(3)]
+    output, errors, done = (write for _, write in pipes)
     if os.fork() == 0:
-        supervisor.run(template, slot, Channels(theirs.fileno(), out_write, error_write))
-    socket.send_fds(control, [bytes([slot])], [ours.fileno(), out_read, error_read])
+        supervisor.run(template, slot, Channels(theirs.fileno(), output, errors, done))
+    socket.send_fds(control, [bytes([slot])], [ours.fileno(), *(read for read, _ in pipes)])
     ours.close()
     theirs.close()
-    for descriptor in (out_read, out_write, error_read, error_write):
+    for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
         os.close(descriptor)

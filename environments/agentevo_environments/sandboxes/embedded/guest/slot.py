@@ -55,11 +55,19 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """A slot's ends of its channels: the socket to the client, standard output, standard error."""
+    """A slot's ends of its channels: the socket to the client, and three pipes.
+
+    Attributes:
+        client: Brings the request and takes the report.
+        output: Standard output.
+        errors: Standard error.
+        done: Takes the exit status of Python source, before the process that ran it has ended.
+    """
 
     client: int
     output: int
     errors: int
+    done: int
 
 
 def close_all_but(*descriptors: int) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 NAME = "<program>"
@@ -21,23 +21,14 @@ STREAMS = (
 OWN_PACKAGE = "agentevo_environments"
 
 
-def run(code: bytes, first: Sequence[str], last: Sequence[str]) -> int:
-    """Run source code to its end, threads and exit handlers included; return the exit status.
+def prepare(first: Sequence[str], last: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Make this process look like a fresh interpreter, before the source is known.
 
     Args:
-        code: UTF-8 source.
         first: Folders to import from before the standard library.
         last: Folders to import from after it.
+        environment: The environment variables.
     """
-    text = code.decode("utf-8", "surrogatepass")
-    _become_fresh_interpreter(first, last)
-    linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
-    status = _guard(lambda: exec(compile(text, NAME, "exec"), vars(sys.modules["__main__"])))
-    ending = _guard(_finish)
-    return status or ending
-
-
-def _become_fresh_interpreter(first: Sequence[str], last: Sequence[str]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == OWN_PACKAGE]:
         del sys.modules[name]
     main = types.ModuleType("__main__")
@@ -45,10 +36,22 @@ def _become_fresh_interpreter(first: Sequence[str], last: Sequence[str]) -> None
     sys.modules["__main__"] = main
     sys.argv[:] = [NAME]
     sys.path[:] = [*first, *sys.path, *last]
+    os.environ.clear()
+    os.environ.update(environment)
     for number, name, mode, errors in STREAMS:
         stream = _open(number, mode, errors)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    exec(compile("pass", NAME, "exec"), {})
+
+
+def run(code: bytes) -> int:
+    """Run UTF-8 source to its end, threads and exit handlers included; return the exit status."""
+    text = code.decode("utf-8", "surrogatepass")
+    linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
+    status = _guard(lambda: exec(compile(text, NAME, "exec"), vars(sys.modules["__main__"])))
+    ending = _guard(_finish)
+    return status or ending
 
 
 def _open(descriptor: int, mode: str, errors: str) -> io.TextIOWrapper:

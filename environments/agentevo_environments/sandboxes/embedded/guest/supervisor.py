@@ -34,7 +34,7 @@ def run(template: Template, slot: int, channels: Channels) -> NoReturn:
     try:
         for descriptor in template.members[slot] if template.members else ():
             os.write(descriptor, b"0")
-        close_all_but(channels.client, channels.output, channels.errors)
+        close_all_but(channels.client, channels.output, channels.errors, channels.done)
         if isolation.enter():
             try:
                 _split(template, isolation, channels)
