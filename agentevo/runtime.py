@@ -1,6 +1,5 @@
 """The composition root: settings become environments, sandboxes, models and one durable run."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from agentevo.models import AnyModel, init_model
 from agentevo.recall import Memory
 from agentevo.runs.checkpoints import read_ledger
 from agentevo.runs.directory import RunDirectory, create_run, open_run, run_directories
-from agentevo.runs.drain import Drain
+from agentevo.runs.drain import Drain, drained_when_cancelled
 from agentevo.runs.report import EpisodeResult, Failure, RunReport
 from agentevo.runs.run import RunPlan, carry_out, report_of
 from agentevo.runs.worker import World
@@ -93,13 +92,17 @@ def resume(
 async def arun(settings: Settings, *, on_event: OnEvent | None = None) -> RunReport:
     """Like `run`, beside the event loop; cancelling drains the run, which stays resumable."""
     drain = Drain()
-    return await _beside(drain, lambda: run(settings, on_event=on_event, drain=drain))
+    return await drained_when_cancelled(
+        drain, lambda: run(settings, on_event=on_event, drain=drain)
+    )
 
 
 async def aresume(home: Path, run_id: str, *, on_event: OnEvent | None = None) -> RunReport:
     """Like `resume`, beside the event loop; cancelling drains the run, which stays resumable."""
     drain = Drain()
-    return await _beside(drain, lambda: resume(home, run_id, on_event=on_event, drain=drain))
+    return await drained_when_cancelled(
+        drain, lambda: resume(home, run_id, on_event=on_event, drain=drain)
+    )
 
 
 def list_runs(home: Path) -> Sequence[RunReport]:
@@ -240,16 +243,6 @@ def _report(directory: RunDirectory) -> RunReport:
             return report_of(directory, ledger, "running")
         report = report_of(directory, ledger, "interrupted")
     return written if written and len(written.episodes) == len(report.episodes) else report
-
-
-async def _beside(drain: Drain, work: Callable[[], RunReport]) -> RunReport:
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        drain.request("cancelled")
-        await asyncio.wait([task])
-        raise
 
 
 def _origin(settings: Settings) -> str:

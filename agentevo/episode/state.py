@@ -1,7 +1,7 @@
 """`EpisodeState`: what a checkpoint of an episode holds, msgpack-safe values only.
 
-Messages are kept as differences: a checkpoint stores those of its own step and every fiftieth one
-stores all, so that a long episode grows linearly instead of quadratically.
+Messages are kept as differences: a checkpoint stores those of its own step, and only one in
+two hundred stores all, so that a long episode grows with its length instead of its square.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from langgraph.channels import DeltaChannel
 
 from agentevo_environments.task import JSONValue, Task
 
-_SNAPSHOT_EVERY = 50
+_SNAPSHOT_EVERY = 200
 
 
 def append_messages(

@@ -1,13 +1,16 @@
 """`Drain`: the request to stop soon, at the next step of every episode, leaving all resumable."""
 
+import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
 from langgraph.runtime import RunControl
 
+Result = TypeVar("Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -66,3 +69,14 @@ def drain_on_signals(drain: Drain) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+async def drained_when_cancelled(drain: Drain, work: Callable[[], Result]) -> Result:
+    """Do `work` in a thread; when the caller is cancelled, drain it and wait until it has ended."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        drain.request("cancelled")
+        await asyncio.wait([task])
+        raise
