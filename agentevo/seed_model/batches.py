@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from agentevo.seed_model.episodes import draw_episode
-from agentevo.seed_model.tokenizer import load_tokenizer
+from agentevo.seed_model.tokenizer import Vocabulary, load_tokenizer
 from agentevo.seed_model.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ class Batch:
         return int((self.roles != PADDING).sum())
 
 
-def encode(transcript: Transcript) -> tuple[list[int], list[int]]:
+def encode(
+    transcript: Transcript, vocabulary: Vocabulary | None = None
+) -> tuple[list[int], list[int]]:
     """Return token ids and the role of each token, which is that of its last character."""
-    encoding = load_tokenizer().encode(transcript.text)
+    encoding = load_tokenizer(vocabulary).encode(transcript.text)
     roles = [role for text, role in transcript.spans for _ in text]
     return encoding.ids, [int(roles[end - 1]) for _, end in encoding.offsets]
 
@@ -73,9 +75,11 @@ class Stream:
         seed: Seed of the stream.
         batch_tokens: Tokens per batch, padding included.
         longest: Episodes with more tokens are left out.
+        vocabulary: What to encode with.
     """
 
-    def __init__(self, seed: int, *, batch_tokens: int, longest: int):
+    def __init__(self, seed: int, *, batch_tokens: int, longest: int, vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
         self.random = Random(seed)
         self.batch_tokens, self.longest = batch_tokens, longest
         self.level = 0
@@ -112,7 +116,7 @@ class Stream:
         while len(episodes) < POOL_EPISODES:
             earlier = self.random.random() < EARLIER_LEVEL_SHARE
             level = self.random.randint(0, self.level) if earlier else self.level
-            episode = encode(draw_episode(self.random, level))
+            episode = encode(draw_episode(self.random, level), self.vocabulary)
             if len(episode[0]) <= self.longest:
                 episodes.append(episode)
         self._pool = group(episodes, self.batch_tokens)

@@ -1,10 +1,12 @@
 """Checkpoints of a training: written whole or not at all, checked when read."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agentevo.errors import AgentevoError
+from agentevo.seed_model.tokenizer import Vocabulary
 
 FORMAT = 1
 
@@ -45,3 +47,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{str(path)!r} is no checkpoint of format {FORMAT}: train it again with this version"
         )
     return state
+
+
+def vocabulary_of(state: Mapping[str, Any]) -> Vocabulary:
+    """Return the vocabulary that a training was started with."""
+    merges = tuple((left, right) for left, right in state["merges"])
+    return Vocabulary(tuple(state["tokens"]), merges)

@@ -65,7 +65,9 @@ LEVELS = (
 )
 
 
-def draw_episode(random: Random, level: int = len(LEVELS) - 1, *, reserved: bool = False) -> Transcript:
+def draw_episode(
+    random: Random, level: int = len(LEVELS) - 1, *, reserved: bool = False
+) -> Transcript:
     """Draw one episode of a curriculum level; the same generator state, the same episode.
 
     Args:
@@ -134,7 +136,9 @@ def _add_conflicts(random: Random, scene: Scene, reserved: bool) -> None:
         scene.rules.insert(random.randint(0, newer), old.rule(slot))
 
 
-def add_foreign(random: Random, level: Level, scene: Scene, slots: list[str], reserved: bool) -> None:
+def add_foreign(
+    random: Random, level: Level, scene: Scene, slots: list[str], reserved: bool
+) -> None:
     """Put rules of other worlds into the prompt, mostly about the slots that matter."""
     if random.random() >= level.foreign:
         return
@@ -166,7 +170,9 @@ def plan(world: World, slots: list[str], beliefs: dict[str, str]) -> Spans:
         spans.append((f" {world.name} {key} {relation}", Role.KEY))
         value = beliefs.get(slot)
         documented = value is None or value == service.default(slot)
-        spans.append((f" {value or service.default(slot)}", Role.DEFAULT if documented else Role.RULE))
+        spans.append(
+            (f" {value or service.default(slot)}", Role.DEFAULT if documented else Role.RULE)
+        )
         if position < len(slots) - 1:
             spans.append((";", Role.KEY))
     return spans
@@ -192,7 +198,9 @@ def needed_quirks(random: Random, jobs: list[Job], most: int, reserved: bool) ->
     """Draw the quirks that some jobs meet, none of them a held-out combination for any job."""
     slots = touched_by(jobs)
     while True:
-        chosen = random.sample(slots, min(len(slots), random.randint(0 if random.random() < 0.15 else 1, most)))
+        chosen = random.sample(
+            slots, min(len(slots), random.randint(0 if random.random() < 0.15 else 1, most))
+        )
         quirks = draw_quirks(random, chosen, reserved=reserved)
         if reserved or not any(is_held_out(s for s in job.slots if s in quirks) for job in jobs):
             return quirks
@@ -266,7 +274,9 @@ def act_episode(random: Random, level: Level, reserved: bool) -> Transcript:
     """One or two jobs in a world whose quirks the rules tell (or which has none)."""
     jobs = [draw_job(random)]
     while len(jobs) < 2 and random.random() < 0.4:
-        jobs.append(draw_job(random, (jobs[0].action,)) if random.random() < 0.5 else draw_job(random))
+        jobs.append(
+            draw_job(random, (jobs[0].action,)) if random.random() < 0.5 else draw_job(random)
+        )
     needed = needed_quirks(random, jobs, min(4, level.rules), reserved)
     scene = draw_scene(random, level, needed, touched_by(jobs), reserved)
     return _act(random, level, scene, jobs, mistakes=0.0, reserved=reserved)
@@ -358,7 +368,10 @@ def probe_episode(random: Random, level: Level, reserved: bool) -> Transcript:
     transcript = Transcript()
     transcript.system(system_text(scene.rules), ("run",))
     for _ in range(random.randint(2, 3)):
-        asked = [random.choice(known) if random.random() < 0.55 else _near(random, known) for _ in range(random.randint(1, 4))]
+        asked = [
+            random.choice(known) if random.random() < 0.55 else _near(random, known)
+            for _ in range(random.randint(1, 4))
+        ]
         keys = [f"{s.split(' ', 1)[1]} {service.RELATIONS[kind_of(s)]}" for s in asked]
         transcript.user(f"In {scene.world.name}: {', '.join(keys)}?")
         transcript.assistant(plan(scene.world, asked, scene.beliefs))

@@ -16,19 +16,21 @@ class Muon:
     """Steps hidden matrices.
 
     Args:
-        matrices: What to optimise; two-dimensional, with gradients at `step`.
+        matrices: What to optimise, two-dimensional, each with its share of the learning rate.
         momentum: Share of the old average that is kept.
         decay: Weight decay per unit of learning rate.
     """
 
-    def __init__(self, matrices: "list[Tensor]", *, momentum: float = 0.95, decay: float = 0.01):
+    def __init__(
+        self, matrices: "list[tuple[Tensor, float]]", *, momentum: float = 0.95, decay: float = 0.01
+    ):
         import torch
 
         self.momentum, self.decay = momentum, decay
-        groups: dict[tuple[int, int], list[Tensor]] = {}
-        for matrix in matrices:
+        groups: dict[tuple[int, int], list[tuple[Tensor, float]]] = {}
+        for matrix, share in matrices:
             rows, columns = sorted(matrix.shape)
-            groups.setdefault((rows, columns), []).append(matrix)
+            groups.setdefault((rows, columns), []).append((matrix, share))
         self.groups = list(groups.items())
         self.averages = [torch.zeros(len(group), *shape) for shape, group in self.groups]
 
@@ -38,14 +40,14 @@ class Muon:
 
         with torch.no_grad():
             for (shape, group), average in zip(self.groups, self.averages, strict=True):
-                grads = [m.grad if tuple(m.shape) == shape else m.grad.T for m in group]  # type: ignore[union-attr]
+                grads = [m.grad if tuple(m.shape) == shape else m.grad.T for m, _ in group]  # type: ignore[union-attr]
                 stacked = torch.stack(grads)  # type: ignore[arg-type]
                 average.lerp_(stacked, 1 - self.momentum)
                 moves = orthogonalise(stacked.lerp(average, self.momentum))
-                for matrix, move in zip(group, moves, strict=True):
+                for (matrix, share), move in zip(group, moves, strict=True):
                     turned = move if tuple(matrix.shape) == shape else move.T
-                    matrix.mul_(1 - rate * self.decay)
-                    matrix.add_(turned, alpha=-rate * 0.2 * max(shape) ** 0.5)
+                    matrix.mul_(1 - rate * share * self.decay)
+                    matrix.add_(turned, alpha=-rate * share * 0.2 * max(shape) ** 0.5)
 
     def state(self) -> list[Any]:
         """Return what `load` needs to continue."""

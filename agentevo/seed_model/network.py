@@ -172,6 +172,8 @@ def run(weights: Weights, shape: Shape, ids: "Tensor", turn: "tuple[Tensor, Tens
 
     x = functional.embedding(ids, weights["token_embd.weight"]).to(kind)
     batch, length = ids.shape
+    # Explicit attention: on a CPU, the fused kernel is slower for short sequences.
+    later = torch.full((length, length), -torch.inf, dtype=kind, device=ids.device).triu(1)
     for layer in range(shape.layers):
         name = f"blk.{layer}"
         y = norm(x, f"{name}.attn_norm.weight")
@@ -181,7 +183,8 @@ def run(weights: Weights, shape: Shape, ids: "Tensor", turn: "tuple[Tensor, Tens
             .transpose(1, 2)
             for n in "qkv"
         )
-        a = functional.scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
+        scores = rotate(q) @ rotate(k).transpose(-1, -2) * shape.head_width**-0.5
+        a = scores.add_(later).softmax(-1).to(kind) @ v
         a = a.transpose(1, 2).reshape(batch, length, -1)
         x = x + functional.linear(a, weights[f"{name}.attn_output.weight"])
         y = norm(x, f"{name}.ffn_norm.weight")

@@ -63,7 +63,10 @@ class _Merges:
         """Apply the merges so far to a word."""
         pieces = list(word)
         while len(pieces) > 1:
-            pairs = [(self.rank.get(pair, len(self.rank)), i) for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))]
+            pairs = [
+                (self.rank.get(pair, len(self.rank)), i)
+                for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+            ]
             rank, at = min(pairs)
             if rank == len(self.rank):
                 break
@@ -76,7 +79,7 @@ class _Merges:
             self.add(pieces[-2], pieces[-1])
 
 
-def _pre_tokenizer() -> Any:  # noqa: ANN401
+def _pre_tokenizer() -> Any:
     from tokenizers import Regex, pre_tokenizers
 
     return pre_tokenizers.Sequence(
@@ -103,7 +106,10 @@ def _sample_pieces() -> list[str]:
 
 def _is_name(piece: str) -> bool:
     word = piece.removeprefix(SPACE).lower()
-    return word not in names.WORDS and re.fullmatch(r"([bdfgklmnprstvz][aeiou]){2}|[a-z]", word) is not None
+    return (
+        word not in names.WORDS
+        and re.fullmatch(r"([bdfgklmnprstvz][aeiou]){2}|[a-z]", word) is not None
+    )
 
 
 @cache
@@ -129,15 +135,15 @@ def vocabulary() -> Vocabulary:
 
 
 @cache
-def load_tokenizer() -> "Tokenizer":
-    """Return the tokenizer.
+def load_tokenizer(vocab: Vocabulary | None = None) -> "Tokenizer":
+    """Return the tokenizer of a vocabulary, of a newly built one when None.
 
     Raises:
         SplitNameError: Some name that the generator may draw is not two tokens.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
-    vocab = vocabulary()
+    vocab = vocab or vocabulary()
     ids = {token: index for index, token in enumerate(vocab.tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=list(vocab.merges)))
     tokenizer.pre_tokenizer = _pre_tokenizer()
@@ -148,21 +154,23 @@ def load_tokenizer() -> "Tokenizer":
     return tokenizer
 
 
+def drawable_names() -> list[str]:
+    """Return every name that the generator may draw, reserved ones included."""
+    pairs = [first + second for first in names.SYLLABLES for second in names.SYLLABLES]
+    return [name for name in pairs if not any(name in word for word in names.WORDS)]
+
+
 def check_names(tokenizer: "Tokenizer") -> None:
-    """Check that every name that can be drawn is its two syllables.
+    """Check that every name that can be drawn is its two syllables, capitalised or not.
 
     Raises:
         SplitNameError: One is not; the message names it and what it became.
     """
-    drawable = [
-        first + second
-        for first in names.SYLLABLES
-        for second in names.SYLLABLES
-        if not any(first + second in word for word in names.WORDS)
-    ]
-    for name, encoding in zip(drawable, tokenizer.encode_batch([" " + n for n in drawable]), strict=True):
-        if encoding.tokens != [SPACE + name[:2], name[2:]]:
+    drawable = drawable_names()
+    for name in [*drawable, *(name.capitalize() for name in drawable)]:
+        tokens = tokenizer.encode(" " + name).tokens
+        if tokens != [SPACE + name[:2], name[2:]]:
             raise SplitNameError(
-                f"the name {name!r} becomes the tokens {encoding.tokens!r}, not its two syllables: "
+                f"the name {name!r} becomes the tokens {tokens!r}, not its two syllables: "
                 "a word that contains it is missing from names.WORDS"
             )

@@ -8,17 +8,24 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from agentevo.seed_model.batches import Batch, Stream, encode, group
-from agentevo.seed_model.checkpoint import load_checkpoint, save_checkpoint
+from agentevo.seed_model.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    vocabulary_of,
+)
 from agentevo.seed_model.episodes import LEVELS, draw_episode
 from agentevo.seed_model.muon import Muon
 from agentevo.seed_model.network import Shape, initial_weights, rotations, run
-from agentevo.seed_model.tokenizer import vocabulary
+from agentevo.seed_model.tokenizer import Vocabulary, vocabulary
 from agentevo.seed_model.transcript import LOSS_WEIGHTS, Role
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 WARM_UP_STEPS = 60
+SHAPED = ("blk.0.attn", "blk.1.attn")
+SHAPED_SHARE = 0.2
 HELD_OUT_SEED = 10_000_000
 HELD_OUT_EPISODES = 48
 
@@ -44,14 +51,26 @@ class TrainingSettings:
     minutes: float = 0.0
     tokens: int = 0
     seed: int = 0
-    layers: int = 6
-    batch_tokens: int = 4096
-    rate: float = 0.012
-    embedding_rate: float = 3e-3
-    plateau: float = 0.15
+    layers: int = 4
+    batch_tokens: int = 2304
+    rate: float = 1e-3
+    embedding_rate: float = 1e-3
+    plateau: float = 0.3
     longest: int = 640
     device: str = "cpu"
     report_s: float = 180.0
+
+    def __post_init__(self) -> None:
+        """Refuse a missing or double budget.
+
+        Raises:
+            ValueError: Not exactly one of `minutes` and `tokens` is above 0.
+        """
+        if (self.minutes > 0) == (self.tokens > 0):
+            raise ValueError(
+                f"the budget is {self.minutes!r} minutes and {self.tokens!r} tokens; "
+                "give exactly one of them, above 0"
+            )
 
 
 @dataclass(slots=True)
@@ -59,6 +78,7 @@ class Report:
     """Where a training stands.
 
     Attributes:
+        progress: Share of the budget that is spent.
         step: Optimiser steps so far.
         tokens: Tokens so far.
         elapsed_s: Seconds of training so far, over all resumptions.
@@ -68,6 +88,7 @@ class Report:
         held_out: Accuracy by role at the hardest level on reserved names; empty between checks.
     """
 
+    progress: float
     step: int
     tokens: int
     elapsed_s: float
@@ -80,21 +101,25 @@ class Report:
 class Training:
     """One training run; `train` runs it to the end of its budget."""
 
-    def __init__(self, settings: TrainingSettings, shape: Shape | None = None):
+    def __init__(self, settings: TrainingSettings, vocab: Vocabulary | None = None):
         import torch
 
         self.settings = settings
-        self.shape = shape or Shape(len(vocabulary().tokens), layers=settings.layers)
+        self.vocabulary = vocab or vocabulary()
+        self.shape = Shape(len(self.vocabulary.tokens), layers=settings.layers)
         self.weights = {
             name: tensor.to(settings.device).requires_grad_()
             for name, tensor in initial_weights(self.shape, settings.seed).items()
         }
         self.turn = rotations(self.shape)
         self.stream = Stream(
-            settings.seed, batch_tokens=settings.batch_tokens, longest=settings.longest
+            settings.seed,
+            batch_tokens=settings.batch_tokens,
+            longest=settings.longest,
+            vocabulary=self.vocabulary,
         )
         hidden = [n for n, w in self.weights.items() if w.dim() == 2 and n != "token_embd.weight"]
-        self.muon = Muon([self.weights[name] for name in hidden])
+        self.muon = Muon([(self.weights[name], _share(name)) for name in hidden])
         self.rest = [weight for name, weight in self.weights.items() if name not in hidden]
         self.adam = torch.optim.AdamW(self.rest, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.step = self.tokens = self.level_step = 0
@@ -110,7 +135,9 @@ class Training:
     def rate_factor(self) -> float:
         """Return the learning rate as a share of its peak."""
         left = 1 - min(1.0, self.progress())
-        return min(1.0, (self.step + 1) / WARM_UP_STEPS) * min(1.0, left / (1 - self.settings.plateau))
+        return min(1.0, (self.step + 1) / WARM_UP_STEPS) * min(
+            1.0, left / (1 - self.settings.plateau)
+        )
 
     def advance(self) -> float:
         """Do one step and return its loss."""
@@ -162,9 +189,13 @@ class Training:
             kept = self.running.setdefault(role, [0.0, 0.0])
             kept[0] = kept[0] * 0.97 + hits
             kept[1] = kept[1] * 0.97 + total
-        ready = self.accuracy(Role.RULE) > 0.9 and self.accuracy(Role.DEFAULT) > 0.85
-        first = self.stream.level == 0 and self.accuracy(Role.RULE) > 0.9
-        if (ready or first) and self.step - self.level_step > 40 and self.stream.level < len(LEVELS) - 1:
+        ready = self.accuracy(Role.RULE) > 0.8 and self.accuracy(Role.DEFAULT) > 0.7
+        first = self.stream.level == 0 and self.accuracy(Role.RULE) > 0.8
+        if (
+            (ready or first)
+            and self.step - self.level_step > 40
+            and self.stream.level < len(LEVELS) - 1
+        ):
             self.stream.level += 1
             self.level_step = self.step
             self.running.clear()
@@ -179,7 +210,10 @@ class Training:
         import torch
 
         random = Random(HELD_OUT_SEED)
-        episodes = [encode(draw_episode(random, level, reserved=True)) for _ in range(HELD_OUT_EPISODES)]
+        episodes = [
+            encode(draw_episode(random, level, reserved=True), self.vocabulary)
+            for _ in range(HELD_OUT_EPISODES)
+        ]
         hits: dict[int, int] = {}
         totals: dict[int, int] = {}
         with torch.no_grad():
@@ -193,7 +227,7 @@ class Training:
         """Return where the training stands, with held-out accuracies if `check`."""
         running = {Role(role).name.lower(): self.accuracy(role) for role in sorted(self.running)}
         return Report(
-            self.step, self.tokens, self.elapsed_s, self.stream.level, loss, running,
+            self.progress(), self.step, self.tokens, self.elapsed_s, self.stream.level, loss, running,
             self.held_out() if check else {},
         )  # fmt: skip
 
@@ -202,8 +236,8 @@ class Training:
         return {
             "settings": asdict(self.settings),
             "shape": asdict(self.shape),
-            "tokens": list(vocabulary().tokens),
-            "merges": [list(pair) for pair in vocabulary().merges],
+            "tokens": list(self.vocabulary.tokens),
+            "merges": [list(pair) for pair in self.vocabulary.merges],
             "weights": {name: weight.detach().cpu() for name, weight in self.weights.items()},
             "muon": self.muon.state(),
             "adam": self.adam.state_dict(),
@@ -214,9 +248,18 @@ class Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`.
+
+        Raises:
+            CheckpointError: It is of another network or another optimiser.
+        """
         import torch
 
+        if state["shape"] != asdict(self.shape):
+            raise CheckpointError(
+                f"the checkpoint's network is {state['shape']!r}, the settings ask for "
+                f"{asdict(self.shape)!r}: resume with the settings it was started with"
+            )
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(state["weights"][name])
@@ -225,6 +268,27 @@ class Training:
         self.stream.load(state["stream"])
         self.step, self.tokens, self.level_step = state["counters"]
         self.elapsed_s, self.running = state["elapsed_s"], state["running"]
+
+
+def resumed(settings: TrainingSettings, checkpoint: Path) -> Training:
+    """Return the training of a checkpoint, with the vocabulary it was started with.
+
+    With a token budget, the same seed and the same machine, what follows is bit for bit what an
+    uninterrupted training does. With a budget in minutes it is not: the learning rate follows the
+    clock.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, missing, or does not fit the settings.
+    """
+    state = load_checkpoint(checkpoint)
+    training = Training(settings, vocabulary_of(state))
+    training.load(state)
+    return training
+
+
+def _share(name: str) -> float:
+    """Return a matrix's share of the learning rate: small where the initial values are the point."""
+    return SHAPED_SHARE if name.startswith(SHAPED) else 1.0
 
 
 def train(
@@ -249,9 +313,7 @@ def train(
 
     if settings.device == "cpu":
         torch.set_num_threads(1)
-    training = Training(settings)
-    if resume:
-        training.load(load_checkpoint(checkpoint))
+    training = resumed(settings, checkpoint) if resume else Training(settings)
     begun, before = time.monotonic(), training.elapsed_s
     checked, losses = begun, []
     while training.progress() < 1:

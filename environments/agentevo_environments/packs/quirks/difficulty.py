@@ -50,13 +50,21 @@ class Difficulty:
         Raises:
             ValueError: A setting is out of range or contradicts another; the message says which.
         """
-        allowed = {"feedback": get_args(Feedback), "errors": ("all", "first"), "tier": get_args(Tier)}
+        allowed = {
+            "feedback": get_args(Feedback),
+            "errors": ("all", "first"),
+            "tier": get_args(Tier),
+        }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}"
+                )
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and value < (field.name == "step_limit") + (field.name == "tasks_per_world"):
+            if isinstance(value, int) and value < (field.name == "step_limit") + (
+                field.name == "tasks_per_world"
+            ):
                 raise ValueError(f"{field.name} is {value!r}; it must be at least 1")
         self._check_counts()
 

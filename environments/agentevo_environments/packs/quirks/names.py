@@ -13,9 +13,42 @@ VOWELS = "aeiou"
 LETTERS = "bcdfghjkmpqrtvwxz"
 FLAGS = ("safe", "firm", "dry", "slow", "auth", "quiet")
 FUNCTION_WORDS = tuple(
-    "to do in is needs takes adds nothing the obj color num run name command arguments plan rules "
-    "system user assistant ok error expected got unknown value tools list json actions errors task"
-    " memory".split()
+    [
+        "to",
+        "do",
+        "in",
+        "is",
+        "needs",
+        "takes",
+        "adds",
+        "nothing",
+        "the",
+        "obj",
+        "color",
+        "num",
+        "run",
+        "name",
+        "command",
+        "arguments",
+        "plan",
+        "rules",
+        "system",
+        "user",
+        "assistant",
+        "ok",
+        "error",
+        "expected",
+        "got",
+        "unknown",
+        "value",
+        "tools",
+        "list",
+        "json",
+        "actions",
+        "errors",
+        "task",
+        "memory",
+    ]
 )
 WORDS = (
     *service.ACTIONS, *service.STEPS, *service.OBJECTS, *service.PLACES, *service.COLORS,

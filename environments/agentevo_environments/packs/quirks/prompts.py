@@ -2,16 +2,17 @@
 
 from agentevo_environments.packs.quirks.jobs import Job
 
+_USE = "You operate a service with the tool {tool}.\n"
+_FORM = "A command is: do ACTION obj OBJECT to PLACE color COLOR FLAG"
+
 
 def instructions(tool: str) -> str:
     """Return the documentation, naming the tool that takes the commands."""
-    return (
-        f"You operate a service with the tool {tool}.\n"
-        "A command is: do ACTION obj OBJECT to PLACE color COLOR FLAG"
-    )
+    return _USE.format(tool=tool) + _FORM
 
 
 INSTRUCTIONS = instructions("run")
+HARD_INSTRUCTIONS = INSTRUCTIONS.replace(" FLAG", " num NUMBER FLAG")
 
 
 def task_prompt(world: str, job: Job, day: int | None = None) -> str:

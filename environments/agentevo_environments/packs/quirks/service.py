@@ -29,10 +29,27 @@ ACTIONS = {
 KEYS = ("obj", "to", "color", "num")
 STEPS = ("seal", "wipe", "warm", "check", "brace", "prime")
 OBJECTS = tuple(
-    "box ball cup lamp door book coin ring rope drum vase jar crate chair bell cart".split()
+    [
+        "box",
+        "ball",
+        "cup",
+        "lamp",
+        "door",
+        "book",
+        "coin",
+        "ring",
+        "rope",
+        "drum",
+        "vase",
+        "jar",
+        "crate",
+        "chair",
+        "bell",
+        "cart",
+    ]
 )
-PLACES = tuple("shelf table attic yard cellar porch desk barn".split())
-COLORS = tuple("red blue green black white pink gray gold".split())
+PLACES = tuple(["shelf", "table", "attic", "yard", "cellar", "porch", "desk", "barn"])
+COLORS = tuple(["red", "blue", "green", "black", "white", "pink", "gray", "gold"])
 RELATIONS = {
     "command": "is",
     "key": "is",
