@@ -54,21 +54,21 @@ def run_arguments() -> list[str]:
 def orphans() -> Iterator[Any]:
     """Yield a function that returns the living orphans of this process, which adopts them."""
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-    def living() -> list[str]:
-        me, found = os.getpid(), []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                name, fields = status.read_text().rsplit(")", 1)
-            except OSError:
-                continue
-            state, parent = fields.split()[:2]
-            if int(parent) == me and state != "Z":
-                found.append(name)
-        return found
-
-    yield living
+    yield children
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def children() -> list[int]:
+    """Return the living child processes of this one."""
+    me, found = os.getpid(), []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = status.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == me and state != "Z":
+            found.append(int(status.parent.name))
+    return found
 
 
 def test_the_oracle_solves_the_shipped_tasks_and_the_decoy_none(tmp_path: Path) -> None:
@@ -99,6 +99,23 @@ def test_a_run_can_be_reproduced_from_its_directory(tmp_path: Path) -> None:
     ]
     assert load_report(tmp_path, again.id) == again
     assert resume(tmp_path, again.id) == again
+
+
+def test_a_sandbox_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    before, finished = set(children()), 0
+
+    def kill_at_the_third(event: Any) -> None:
+        nonlocal finished
+        finished += event["type"] == "agentevo.episode_finished"
+        if finished == 3:
+            finished += 1
+            for process in set(children()) - before:
+                os.kill(process, signal.SIGKILL)
+
+    report = run(settings(tmp_path), on_event=kill_at_the_third)
+    assert [e.failure for e in report.episodes if e.failure] == []
+    assert report.solved == report.total
+    assert max(episode.attempts for episode in report.episodes) == 2
 
 
 async def test_a_cancelled_run_is_resumable(tmp_path: Path) -> None:

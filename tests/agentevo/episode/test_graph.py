@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, InvalidToolCall, ToolCall, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 
 from agentevo.episode import Budgets, EpisodeContext, build_episode_graph, make_graph, new_episode
@@ -181,6 +183,21 @@ async def test_the_async_twin_gives_the_same_outcome(
     result = await make_graph().ainvoke(new_episode("e", reach_3), context=make_context(*script))
     other = episode(make_context(*script), reach_3)
     assert {**result, "usage": None} == {**other, "usage": None}
+
+
+async def test_an_async_saver_keeps_and_continues_an_episode(
+    make_context: Make, make_add: Make, reach_3: Task, tmp_path: Path
+) -> None:
+    config: Any = {"configurable": {"thread_id": "e"}}
+    context = make_context(make_add(1), make_add(2))
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "c.sqlite")) as saver:
+        graph = build_episode_graph().compile(checkpointer=saver)
+        await graph.ainvoke(
+            new_episode("e", reach_3), config, context=context, interrupt_after=["execute"]
+        )
+        other = EpisodeContext(type(context.environment)(), context.model, "r")
+        result = await graph.ainvoke(None, config, context=other)
+    assert (result["grade"]["solved"], result["actions"]) == (True, 2)
 
 
 def test_events_come_in_one_envelope(make_context: Make, make_add: Make, reach_3: Task) -> None:
