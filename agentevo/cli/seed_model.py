@@ -10,7 +10,7 @@ from agentevo.cli.output import JsonFlag, emit, stderr_console, table
 
 if TYPE_CHECKING:
     from agentevo.seed_model.evaluation import Row
-    from agentevo.seed_model.trainer import Report
+    from agentevo.seed_model.settings import Report
 
 app = typer.Typer(help="Train and check the shipped small model.", no_args_is_help=True)
 
@@ -96,7 +96,7 @@ def train(
     Example: agentevo seed-model train --minutes 1 --out seed.gguf
     """
     from agentevo.seed_model.export import export
-    from agentevo.seed_model.trainer import TrainingSettings
+    from agentevo.seed_model.settings import TrainingSettings
     from agentevo.seed_model.trainer import train as run_training
 
     settings = TrainingSettings(minutes=minutes, tokens=tokens, seed=seed, device=device)

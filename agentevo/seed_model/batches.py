@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentevo.seed_model.episodes import draw_episode
 from agentevo.seed_model.tokenizer import Vocabulary, load_tokenizer
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 POOL_EPISODES = 256
 EARLIER_LEVEL_SHARE = 0.15
 PADDING = -1
+Encoded: TypeAlias = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,14 @@ class Batch:
         return int((self.roles != PADDING).sum())
 
 
-def encode(
-    transcript: Transcript, vocabulary: Vocabulary | None = None
-) -> tuple[list[int], list[int]]:
+def encode(transcript: Transcript, vocabulary: Vocabulary | None = None) -> Encoded:
     """Return token ids and the role of each token, which is that of its last character."""
     encoding = load_tokenizer(vocabulary).encode(transcript.text)
     roles = [role for text, role in transcript.spans for _ in text]
     return encoding.ids, [int(roles[end - 1]) for _, end in encoding.offsets]
 
 
-def pad(episodes: list[tuple[list[int], list[int]]]) -> Batch:
+def pad(episodes: list[Encoded]) -> Batch:
     """Stack encoded episodes."""
     import torch
 
@@ -57,9 +56,10 @@ def pad(episodes: list[tuple[list[int], list[int]]]) -> Batch:
     return Batch(ids, roles)
 
 
-def group(episodes: list[tuple[list[int], list[int]]], batch_tokens: int) -> list[Batch]:
+def group(episodes: list[Encoded], batch_tokens: int) -> list[Batch]:
     """Sort episodes by length and cut them into batches of at most `batch_tokens` with padding."""
-    batches, current = [], []
+    batches: list[Batch] = []
+    current: list[Encoded] = []
     for episode in sorted(episodes, key=lambda e: len(e[0])):
         if current and (len(current) + 1) * len(episode[0]) > batch_tokens:
             batches.append(pad(current))
@@ -112,7 +112,7 @@ class Stream:
 
     def _fill(self) -> None:
         self._origin, self._taken = (self.random.getstate(), self.level), 0
-        episodes = []
+        episodes: list[Encoded] = []
         while len(episodes) < POOL_EPISODES:
             earlier = self.random.random() < EARLIER_LEVEL_SHARE
             level = self.random.randint(0, self.level) if earlier else self.level

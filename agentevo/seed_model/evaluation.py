@@ -106,7 +106,7 @@ def load_model(path: Path) -> "tuple[BaseChatModel, float]":
     return model, time.perf_counter() - started
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (what is measured, on what, and who is told)
     model: "BaseChatModel",
     *,
     count: int = 200,

@@ -23,7 +23,7 @@ _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _FILE_TYPES = {"f32": 0, "q8_0": 7}
 
 
-def write_gguf(
+def write_gguf(  # noqa: PLR0913 (the parts of one file)
     path: Path,
     weights: "Mapping[str, Tensor]",
     shape: Shape,

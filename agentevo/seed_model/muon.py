@@ -67,4 +67,5 @@ def orthogonalise(stacked: "Tensor") -> "Tensor":
     for _ in range(ITERATIONS):
         gram = x @ x.transpose(1, 2)
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.float()
+    step: Tensor = x.float()
+    return step

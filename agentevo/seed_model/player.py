@@ -1,5 +1,6 @@
 """Playing a task of quirks with a chat model, in process: what the measures are made of."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,7 @@ def play(
         SystemMessage(system_text(list(rules))),
         HumanMessage(task.prompt),
     ]
+    world: Any = task.data["world"]
     state: dict[str, Any] = {"steps": [], "objects": {}}
     played = Played()
     while len(played.turns) < actions and errors:
@@ -81,7 +83,7 @@ def play(
         if command is None:
             break
         played.valid += 1
-        text, error = service.answer(task.data["world"], state, command)
+        text, error = service.answer(world, state, command)
         played.turns.append(Turn(_action(answer), text, error))
         call_id = answer.tool_calls[0]["id"] or "0"
         status = "error" if error else "success"
@@ -118,7 +120,5 @@ def _command(answer: AIMessage) -> str | None:
 
 
 def _action(answer: AIMessage) -> str:
-    import json
-
     call = answer.tool_calls[0]
     return json.dumps({"name": call["name"], "arguments": call["args"]})

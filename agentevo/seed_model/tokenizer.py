@@ -7,11 +7,13 @@ invented name is always its two syllables, so copying a name is copying two toke
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from agentevo.errors import AgentevoError
-from agentevo.seed_model.episodes import LEVELS, draw_episode
+from agentevo.seed_model.curriculum import LEVELS
+from agentevo.seed_model.episodes import draw_episode
 from agentevo_environments.packs.quirks import names
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ PRE_TOKENIZER = (
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TOOL_TAGS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 SAMPLE_EPISODES = 3000
+COMMON = 8
 SPACE = "Ġ"
 
 
@@ -64,8 +67,8 @@ class _Merges:
         pieces = list(word)
         while len(pieces) > 1:
             pairs = [
-                (self.rank.get(pair, len(self.rank)), i)
-                for i, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+                (self.rank.get(pair, len(self.rank)), position)
+                for position, pair in enumerate(pairwise(pieces))
             ]
             rank, at = min(pairs)
             if rank == len(self.rank):
@@ -100,7 +103,7 @@ def _sample_pieces() -> list[str]:
         for segment in filter(None, specials.split(text)):
             for piece, _ in pre.pre_tokenize_str(segment):
                 counts[piece] = counts.get(piece, 0) + 1
-    common = [p for p in sorted(counts, key=lambda p: (-counts[p], p)) if counts[p] >= 8]
+    common = [p for p in sorted(counts, key=lambda p: (-counts[p], p)) if counts[p] >= COMMON]
     return [piece for piece in common if len(piece) > 1 and not _is_name(piece)]
 
 

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from agentevo.seed_model.accuracies import Accuracies
 from agentevo.seed_model.batches import Batch, Stream, encode, group
 from agentevo.seed_model.checkpoint import (
     CheckpointError,
@@ -14,9 +15,11 @@ from agentevo.seed_model.checkpoint import (
     save_checkpoint,
     vocabulary_of,
 )
-from agentevo.seed_model.episodes import LEVELS, draw_episode
+from agentevo.seed_model.curriculum import HARDEST
+from agentevo.seed_model.episodes import draw_episode
 from agentevo.seed_model.muon import Muon
 from agentevo.seed_model.network import Shape, initial_weights, rotations, run
+from agentevo.seed_model.settings import Report, TrainingSettings
 from agentevo.seed_model.tokenizer import Vocabulary, vocabulary
 from agentevo.seed_model.transcript import LOSS_WEIGHTS, Role
 
@@ -24,78 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WARM_UP_STEPS = 60
+RULES_LEARNT = 0.8
+DEFAULTS_LEARNT = 0.7
+LEVEL_STEPS = 40
 SHAPED = ("blk.0.attn", "blk.1.attn")
 SHAPED_SHARE = 0.2
 HELD_OUT_SEED = 10_000_000
 HELD_OUT_EPISODES = 48
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """How to train.
-
-    Attributes:
-        minutes: Wall-clock budget; the learning rate reaches 0 at its end. 0: use `tokens`.
-        tokens: Token budget; a run under it resumes bit-exactly. 0: use `minutes`.
-        seed: Of the initial weights and of the stream.
-        layers: Blocks of the network.
-        batch_tokens: Tokens per step, padding included.
-        rate: Peak learning rate of Muon.
-        embedding_rate: Peak learning rate of AdamW on embeddings and norms.
-        plateau: Share of the budget before the linear decay begins.
-        longest: Longest episode, in tokens.
-        device: "cpu" or "cuda".
-        report_s: Seconds between reports with held-out accuracies and a checkpoint.
-    """
-
-    minutes: float = 0.0
-    tokens: int = 0
-    seed: int = 0
-    layers: int = 4
-    batch_tokens: int = 2304
-    rate: float = 1e-3
-    embedding_rate: float = 1e-3
-    plateau: float = 0.3
-    longest: int = 640
-    device: str = "cpu"
-    report_s: float = 180.0
-
-    def __post_init__(self) -> None:
-        """Refuse a missing or double budget.
-
-        Raises:
-            ValueError: Not exactly one of `minutes` and `tokens` is above 0.
-        """
-        if (self.minutes > 0) == (self.tokens > 0):
-            raise ValueError(
-                f"the budget is {self.minutes!r} minutes and {self.tokens!r} tokens; "
-                "give exactly one of them, above 0"
-            )
-
-
-@dataclass(slots=True)
-class Report:
-    """Where a training stands.
-
-    Attributes:
-        progress: Share of the budget that is spent.
-        step: Optimiser steps so far.
-        tokens: Tokens so far.
-        elapsed_s: Seconds of training so far, over all resumptions.
-        level: Curriculum level.
-        loss: Mean weighted loss since the last report.
-        running: Accuracy by role over recent batches.
-        held_out: Accuracy by role at the hardest level on reserved names; empty between checks.
-    """
-
-    progress: float
-    step: int
-    tokens: int
-    elapsed_s: float
-    level: int
-    loss: float
-    running: dict[str, float]
-    held_out: dict[str, float] = field(default_factory=dict)
 
 
 class Training:
@@ -118,13 +56,13 @@ class Training:
             longest=settings.longest,
             vocabulary=self.vocabulary,
         )
-        hidden = [n for n, w in self.weights.items() if w.dim() == 2 and n != "token_embd.weight"]
+        hidden = [n for n in self.weights if n.startswith("blk.") and not n.endswith("norm.weight")]
         self.muon = Muon([(self.weights[name], _share(name)) for name in hidden])
         self.rest = [weight for name, weight in self.weights.items() if name not in hidden]
         self.adam = torch.optim.AdamW(self.rest, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.step = self.tokens = self.level_step = 0
         self.elapsed_s = 0.0
-        self.running: dict[int, list[float]] = {}
+        self.accuracies = Accuracies()
 
     def progress(self) -> float:
         """Return the share of the budget that is spent."""
@@ -145,7 +83,7 @@ class Training:
 
         batch = next(self.stream)
         loss, correct = self.loss(batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         factor = self.rate_factor()
         torch.nn.utils.clip_grad_norm_(self.rest, 1.0)
         self.muon.step(self.settings.rate * factor)
@@ -156,7 +94,8 @@ class Training:
             weight.grad = None
         self.step += 1
         self.tokens += batch.tokens
-        self._track(correct)
+        self.accuracies.add(correct)
+        self._promote()
         return float(loss.detach())
 
     def loss(self, batch: Batch) -> "tuple[Tensor, dict[int, tuple[int, int]]]":
@@ -183,29 +122,17 @@ class Training:
         cos, sin = self.turn
         return cos.to(self.settings.device), sin.to(self.settings.device)
 
-    def _track(self, correct: dict[int, tuple[int, int]]) -> None:
-        """Update running accuracies and the curriculum."""
-        for role, (hits, total) in correct.items():
-            kept = self.running.setdefault(role, [0.0, 0.0])
-            kept[0] = kept[0] * 0.97 + hits
-            kept[1] = kept[1] * 0.97 + total
-        ready = self.accuracy(Role.RULE) > 0.8 and self.accuracy(Role.DEFAULT) > 0.7
-        first = self.stream.level == 0 and self.accuracy(Role.RULE) > 0.8
-        if (
-            (ready or first)
-            and self.step - self.level_step > 40
-            and self.stream.level < len(LEVELS) - 1
-        ):
+    def _promote(self) -> None:
+        """Go on to the next level of the curriculum when this one is learnt."""
+        learnt = self.accuracies.of(Role.RULE) > RULES_LEARNT
+        learnt &= self.stream.level == 0 or self.accuracies.of(Role.DEFAULT) > DEFAULTS_LEARNT
+        settled = self.step - self.level_step > LEVEL_STEPS
+        if learnt and settled and self.stream.level < HARDEST:
             self.stream.level += 1
             self.level_step = self.step
-            self.running.clear()
+            self.accuracies.clear()
 
-    def accuracy(self, role: int) -> float:
-        """Return the running accuracy of a role, 0 when it has not occurred."""
-        hits, total = self.running.get(role, (0.0, 0.0))
-        return hits / total if total else 0.0
-
-    def held_out(self, level: int = len(LEVELS) - 1) -> dict[str, float]:
+    def held_out(self, level: int = HARDEST) -> dict[str, float]:
         """Return accuracies by role on fixed episodes with reserved names."""
         import torch
 
@@ -214,20 +141,16 @@ class Training:
             encode(draw_episode(random, level, reserved=True), self.vocabulary)
             for _ in range(HELD_OUT_EPISODES)
         ]
-        hits: dict[int, int] = {}
-        totals: dict[int, int] = {}
+        found = Accuracies()
         with torch.no_grad():
             for batch in group(episodes, self.settings.batch_tokens):
-                for role, (right, total) in self.loss(batch)[1].items():
-                    hits[role] = hits.get(role, 0) + right
-                    totals[role] = totals.get(role, 0) + total
-        return {Role(role).name.lower(): hits[role] / totals[role] for role in sorted(totals)}
+                found.add(self.loss(batch)[1], kept=1.0)
+        return found.by_name()
 
     def report(self, loss: float, *, check: bool) -> Report:
         """Return where the training stands, with held-out accuracies if `check`."""
-        running = {Role(role).name.lower(): self.accuracy(role) for role in sorted(self.running)}
         return Report(
-            self.progress(), self.step, self.tokens, self.elapsed_s, self.stream.level, loss, running,
+            self.progress(), self.step, self.tokens, self.elapsed_s, self.stream.level, loss, self.accuracies.by_name(),
             self.held_out() if check else {},
         )  # fmt: skip
 
@@ -244,7 +167,7 @@ class Training:
             "stream": self.stream.state(),
             "counters": [self.step, self.tokens, self.level_step],
             "elapsed_s": self.elapsed_s,
-            "running": self.running,
+            "running": self.accuracies.counts,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -267,7 +190,8 @@ class Training:
         self.adam.load_state_dict(state["adam"])
         self.stream.load(state["stream"])
         self.step, self.tokens, self.level_step = state["counters"]
-        self.elapsed_s, self.running = state["elapsed_s"], state["running"]
+        self.elapsed_s = state["elapsed_s"]
+        self.accuracies = Accuracies(state["running"])
 
 
 def resumed(settings: TrainingSettings, checkpoint: Path) -> Training:

@@ -10,8 +10,10 @@ from random import Random
 from typing import TypeAlias
 
 from agentevo_environments.packs.quirks import service
+from agentevo_environments.task import JSONValue
 
 Beliefs: TypeAlias = Mapping[str, str]
+COLORED_SHARE = 0.3
 PLAIN_ACTIONS = tuple(a for a, needs in service.ACTIONS.items() if "num" not in needs)
 
 
@@ -44,9 +46,9 @@ class Job:
         return f"{self.action} the {color}{self.item}{place}{number}"
 
     @property
-    def goal(self) -> dict[str, object]:
+    def goal(self) -> dict[str, JSONValue]:
         """What the service's state holds of the object when the job is done."""
-        given = {"to": self.place, "color": self.color, "num": self.number}
+        given: dict[str, JSONValue] = {"to": self.place, "color": self.color, "num": self.number}
         return {key: value for key, value in given.items() if value is not None}
 
     @property
@@ -72,7 +74,7 @@ def draw_job(random: Random, actions: tuple[str, ...] = PLAIN_ACTIONS) -> Job:
     """Draw a job among `actions`."""
     action = random.choice(actions)
     needs = service.ACTIONS[action]
-    colored = "color" in needs or ("num" not in needs and random.random() < 0.3)
+    colored = "color" in needs or ("num" not in needs and random.random() < COLORED_SHARE)
     return Job(
         action=action,
         item=random.choice(service.OBJECTS),

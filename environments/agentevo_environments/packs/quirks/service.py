@@ -10,6 +10,12 @@ holds in this world, `before` to what held before a drift; a slot is written "ki
 
 import json
 import sys
+from collections.abc import Iterable
+from typing import Any
+
+World = dict[str, Any]
+State = dict[str, Any]
+Arguments = dict[str, Any]
 
 ACTIONS = {
     "move": ("to",),
@@ -28,28 +34,26 @@ ACTIONS = {
 }
 KEYS = ("obj", "to", "color", "num")
 STEPS = ("seal", "wipe", "warm", "check", "brace", "prime")
-OBJECTS = tuple(
-    [
-        "box",
-        "ball",
-        "cup",
-        "lamp",
-        "door",
-        "book",
-        "coin",
-        "ring",
-        "rope",
-        "drum",
-        "vase",
-        "jar",
-        "crate",
-        "chair",
-        "bell",
-        "cart",
-    ]
+OBJECTS = (
+    "box",
+    "ball",
+    "cup",
+    "lamp",
+    "door",
+    "book",
+    "coin",
+    "ring",
+    "rope",
+    "drum",
+    "vase",
+    "jar",
+    "crate",
+    "chair",
+    "bell",
+    "cart",
 )
-PLACES = tuple(["shelf", "table", "attic", "yard", "cellar", "porch", "desk", "barn"])
-COLORS = tuple(["red", "blue", "green", "black", "white", "pink", "gray", "gold"])
+PLACES = ("shelf", "table", "attic", "yard", "cellar", "porch", "desk", "barn")
+COLORS = ("red", "blue", "green", "black", "white", "pink", "gray", "gold")
 RELATIONS = {
     "command": "is",
     "key": "is",
@@ -59,6 +63,7 @@ RELATIONS = {
     "condition": "takes",
     "offset": "adds",
 }
+LARGEST_NUMBER = 9
 NOTHING = "nothing"
 FAILED = "error:\n- failed"
 VALUES = {"to": PLACES, "color": COLORS}
@@ -68,13 +73,13 @@ class Refused(Exception):  # noqa: N818 (an answer of the service, not a failure
     """The command cannot be understood at all; the message is the service's answer."""
 
 
-def clause(world, slot, value):
+def clause(world: World, slot: str, value: str | None) -> str:
     """Return the sentence that states one quirk: it is error text, rule text and plan text."""
     kind, key = slot.split(" ", 1)
     return f"{world['name']} {key} {RELATIONS[kind]} {value or default(slot)}"
 
 
-def default(slot):
+def default(slot: str) -> str:
     """Return what the documentation says about a slot."""
     kind, key = slot.split(" ", 1)
     if kind == "offset":
@@ -82,12 +87,15 @@ def default(slot):
     return key if RELATIONS[kind] == "is" else NOTHING
 
 
-def holds(world, slot):
+def holds(world: World, slot: str) -> str | None:
     """Return what is true for `slot` in this world today, None where the documentation is right."""
-    return world["quirks"].get(slot)
+    quirks: dict[str, str] = world["quirks"]
+    return quirks.get(slot)
 
 
-def translate(world, kind, written, documented):
+def translate(
+    world: World, kind: str, written: str, documented: Iterable[str]
+) -> tuple[str | None, str | None]:
     """Return (documented word or None, slot that was violated or None) for a written word."""
     for word in documented:
         slot = f"{kind} {word}"
@@ -99,9 +107,12 @@ def translate(world, kind, written, documented):
     return None, None
 
 
-def parse(world, words):
+def parse(world: World, words: list[str]) -> tuple[Arguments, list[str], list[str]]:
     """Split the words after the command into arguments, flags and violated slots."""
-    arguments, flags, wrong, position = {}, [], [], 0
+    arguments: Arguments = {}
+    flags: list[str] = []
+    wrong: list[str] = []
+    position = 0
     while position < len(words):
         key, slot = translate(world, "key", words[position], KEYS)
         if key is None:
@@ -116,9 +127,9 @@ def parse(world, words):
     return arguments, flags, wrong
 
 
-def check_values(world, action, arguments):
+def check_values(world: World, action: str, arguments: Arguments) -> list[str]:
     """Replace coded values by documented ones, undo the offset, and return the violated slots."""
-    wrong = []
+    wrong: list[str] = []
     if arguments.get("obj") not in OBJECTS:
         raise Refused(f"unknown obj {arguments.get('obj')}" if "obj" in arguments else "no obj")
     for key, allowed in VALUES.items():
@@ -141,9 +152,10 @@ def check_values(world, action, arguments):
     return wrong
 
 
-def check_needs(world, state, action, arguments, flags):
+def check_needs(world: World, state: State, action: str, item: str, flags: list[str]) -> list[str]:
     """Return the violated slots among step, flags and conditions."""
-    wrong, rest, item = [], list(flags), arguments["obj"]
+    wrong: list[str] = []
+    rest = list(flags)
     step = holds(world, f"step {action}")
     if step and [step, item] not in state["steps"]:
         wrong.append(f"step {action}")
@@ -162,14 +174,14 @@ def check_needs(world, state, action, arguments, flags):
     return wrong
 
 
-def in_order(slots):
+def in_order(slots: list[str]) -> list[str]:
     """Sort violated slots as the documentation lists them, each once."""
     kinds = ("command", "step", "flag", "condition", "key", "value", "offset")
     ordered = [s for kind in kinds for s in slots if s.split(" ", 1)[0] == kind]
     return list(dict.fromkeys(ordered))
 
 
-def do_step(world, state, step, words):
+def do_step(world: World, state: State, step: str, words: list[str]) -> tuple[list[str], Arguments]:
     """Do a preparing step on an object."""
     arguments, flags, wrong = parse(world, words)
     if set(arguments) != {"obj"} or flags:
@@ -181,7 +193,7 @@ def do_step(world, state, step, words):
     return wrong, {}
 
 
-def do_action(world, state, words):
+def do_action(world: World, state: State, words: list[str]) -> tuple[list[str], Arguments]:
     """Do a documented action if nothing is violated."""
     action, slot = translate(world, "command", words[0], ACTIONS)
     if action is None:
@@ -190,8 +202,8 @@ def do_action(world, state, words):
     wrong += [slot] if slot else []
     given = dict(arguments)
     wrong += check_values(world, action, arguments)
-    wrong += check_needs(world, state, action, arguments, flags)
-    if "num" in arguments and not 0 <= arguments["num"] <= 9:
+    wrong += check_needs(world, state, action, arguments["obj"], flags)
+    if "num" in arguments and not 0 <= arguments["num"] <= LARGEST_NUMBER:
         wrong.append(f"offset {action}")
     if not wrong:
         record = {key: arguments[key] for key in KEYS[1:] if key in arguments}
@@ -199,7 +211,7 @@ def do_action(world, state, words):
     return wrong, given
 
 
-def explain(world, wrong, words, given):
+def explain(world: World, wrong: list[str], words: list[str], given: Arguments) -> str:
     """Return the answer to a command that violates `wrong`, in the world's feedback tier."""
     if world.get("feedback", "explicit") == "pass_fail":
         return FAILED
@@ -213,7 +225,7 @@ def explain(world, wrong, words, given):
     return "\n- ".join(["error:", *told])
 
 
-def expected(world, slot):
+def expected(world: World, slot: str) -> str:
     """Return what should have been written for a slot, for the feedback tier `expected`."""
     kind = slot.split(" ", 1)[0]
     value = holds(world, slot) or default(slot)
@@ -222,7 +234,7 @@ def expected(world, slot):
     return f"{value} after {slot.split(' ')[1]}" if RELATIONS[kind] == "takes" else value
 
 
-def got(slot, words, given):
+def got(slot: str, words: list[str], given: Arguments) -> str:
     """Return what was written instead."""
     kind, key = slot.split(" ", 1)
     if kind == "command":
@@ -230,11 +242,11 @@ def got(slot, words, given):
     if kind == "key":
         return key
     if kind == "value":
-        return given.get("to" if key in PLACES else "color", key)
+        return str(given.get("to" if key in PLACES else "color", key))
     return NOTHING
 
 
-def answer(world, state, command):
+def answer(world: World, state: State, command: str) -> tuple[str, bool]:
     """Run one command.
 
     Args:
@@ -263,7 +275,7 @@ def answer(world, state, command):
     return "ok", False
 
 
-def main():
+def main() -> None:
     """Serve one request: `{"world", "state", "command"}` in, `{"state", "text", "error"}` out."""
     request = json.load(sys.stdin)
     text, error = answer(request["world"], request["state"], request["command"])

@@ -22,6 +22,7 @@ from agentevo_environments.task import Task, TaskId
 
 DEFAULT_TASKS = 200
 DRAWS = 2000
+HARD_SHARE = 0.7
 _STRIDE = 10_007
 
 
@@ -132,7 +133,7 @@ def _find_job(random: Random, difficulty: Difficulty, world: World, split: str) 
 
 def _draw(random: Random, difficulty: Difficulty, world: World) -> Job:
     hard = [slot.split(" ") for slot in world.quirks if slot.split(" ")[0] in HARD_KINDS]
-    if not hard or difficulty.tier != "hard" or random.random() < 0.3:
+    if not hard or difficulty.tier != "hard" or random.random() > HARD_SHARE:
         return draw_job(random)
     kind, action, *item = random.choice(hard)
     job = draw_job(random, (action,))
