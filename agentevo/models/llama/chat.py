@@ -128,17 +128,15 @@ class ChatLlamaEngine(BaseChatModel):
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = LangSmithParams(
+        stops = stop or self.stop or []
+        return LangSmithParams(
             ls_provider="llamacpp",
             ls_model_name=kwargs.get("model", self.model_name),
             ls_model_type="chat",
             ls_temperature=kwargs.get("temperature", self.temperature),
+            ls_max_tokens=kwargs.get("max_tokens", self.max_tokens),
+            ls_stop=[stops] if isinstance(stops, str) else list(stops),
         )
-        if (tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
-            params["ls_max_tokens"] = tokens
-        if stops := stop or self.stop:
-            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
-        return params
 
     def bind_tools(
         self,

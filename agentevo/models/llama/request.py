@@ -121,6 +121,8 @@ class Running:
 
     def __post_init__(self) -> None:
         """Derive the running state from what was asked."""
+        # Only `Generation.cancel` ends a request; a running future refuses to be cancelled.
+        self.future.set_running_or_notify_cancel()
         self.known = list(self.ask.tokens)
         self.text = AnswerText(self.ask.options.stop)
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -21,6 +20,7 @@ from agentevo.errors import ModelError
 from agentevo.models.llama.adapters import AdapterSet
 from agentevo.models.llama.batching import Batching
 from agentevo.models.llama.context import Context, ContextShape, NoSpaceError, Piece
+from agentevo.models.llama.counters import Counters
 from agentevo.models.llama.errors import EngineClosedError, GenerationTimeoutError
 from agentevo.models.llama.line import WaitingLine
 from agentevo.models.llama.model import LlamaModel
@@ -30,20 +30,6 @@ from agentevo.models.llama.reuse import PrefixReuse
 from agentevo.models.llama.sampling import DeadEndError
 
 _SCANNED: Final = 64
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a worker has done so far; the meaning of each field is its name."""
-
-    finished: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-    steps: int = 0
-    preempted: int = 0
 
 
 class Worker:

@@ -16,7 +16,9 @@ from agentevo.models.llama.request import Completion, EngineRequest
 from agentevo.models.llama.sampling import SamplingOptions
 
 ROOT = Path(__file__).parents[4]
-SYSTEM = "You operate a machine with the tool run.\nRules:\n- In Moki, the command for move is zabo."
+SYSTEM = (
+    "You operate a machine with the tool run.\nRules:\n- In Moki, the command for move is zabo."
+)
 PROMPT = (
     f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
     "In Moki: move the {} box to the shelf.<|im_end|>\n<|im_start|>assistant\n"
@@ -131,7 +133,9 @@ def random_weights() -> Callable[[str], dict[str, Array]]:
                 f"{at}.mlp.up_proj.weight": (s.hidden, s.width),
                 f"{at}.mlp.down_proj.weight": (s.width, s.hidden),
             }
-            norms |= {f"{at}.{n}.weight": s.width for n in ("input_layernorm", "post_attention_layernorm")}
+            norms |= {
+                f"{at}.{n}.weight": s.width for n in ("input_layernorm", "post_attention_layernorm")
+            }
             if architecture == "qwen3":
                 norms |= {f"{at}.self_attn.{n}.weight": s.head for n in ("q_norm", "k_norm")}
         made = {n: (rng.normal(size=d) * 0.2).astype(np.float32) for n, d in shapes.items()}

@@ -124,7 +124,9 @@ def test_many_swaps_under_load_fail_no_request(
     def load() -> None:
         while not stop.is_set():
             try:
-                served.add(engine.submit(make_request(max_tokens=8), wait_s=None).result(60).adapters)
+                served.add(
+                    engine.submit(make_request(max_tokens=8), wait_s=None).result(60).adapters
+                )
             except BaseException as error:  # noqa: BLE001 (any failure is the finding)
                 failures.append(error)
 
@@ -168,9 +170,7 @@ def test_loading_twice_gives_one_adapter_and_unloading_needs_it_idle(
     assert model.adapters.load(path) is adapter
     with LlamaEngine(model) as engine:
         chosen = engine.adapter_set(["a7"])
-        running = engine.submit(
-            make_request(max_tokens=None, grammar=ENDLESS, adapters=chosen)
-        )
+        running = engine.submit(make_request(max_tokens=None, grammar=ENDLESS, adapters=chosen))
         with pytest.raises(AdapterError, match="in use"):
             model.adapters.unload("a7")
         running.cancel()

@@ -264,7 +264,14 @@ def test_context_that_does_not_fit_in_memory_is_refused_before_it_is_tried(
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": -1}, {"top_p": 0}, {"min_p": 2}, {"top_k": -1}, {"max_tokens": 0}, {"stop": ("",)}],
+    [
+        {"temperature": -1},
+        {"top_p": 0},
+        {"min_p": 2},
+        {"top_k": -1},
+        {"max_tokens": 0},
+        {"stop": ("",)},
+    ],
 )
 def test_option_out_of_range_names_itself_and_the_range(options: dict[str, float]) -> None:
     with pytest.raises(ModelError, match=f"{next(iter(options))} is .*; allowed"):

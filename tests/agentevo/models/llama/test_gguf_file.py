@@ -1,5 +1,6 @@
 """Files that are no usable model are errors, never a crash of the process."""
 
+import contextlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +17,10 @@ def test_header_tells_architecture_hash_and_shapes(model_path: Path) -> None:
     file = read_gguf(model_path)
     assert file.architecture == "llama"
     assert len(file.sha256) == 64
-    assert file.shapes["token_embd.weight"] == (file.count("vocab_size"), file.count("embedding_length"))
+    assert file.shapes["token_embd.weight"] == (
+        file.count("vocab_size"),
+        file.count("embedding_length"),
+    )
 
 
 def test_missing_file_and_folder_are_errors(tmp_path: Path) -> None:
@@ -31,7 +35,7 @@ def test_truncated_file_is_an_error(model_path: Path, tmp_path: Path, share: flo
     data = model_path.read_bytes()
     path = tmp_path / "cut.gguf"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ModelError, match="complete GGUF|cut off"):
+    with pytest.raises(ModelError, match=r"complete GGUF|cut off"):
         LlamaModel(path)
 
 
@@ -44,10 +48,8 @@ def test_damaged_header_never_crashes(model_path: Path, tmp_path: Path) -> None:
             broken[random.randrange(2000)] = random.randrange(256)
         path = tmp_path / f"{i}.gguf"
         path.write_bytes(broken)
-        try:
+        with contextlib.suppress(ModelError):
             LlamaModel(path).close()
-        except ModelError as error:
-            assert str(error)
 
 
 def test_foreign_architecture_is_an_error(

@@ -12,7 +12,9 @@ from agentevo.models.llama.model import LlamaModel
 from agentevo.models.llama.template import ChatTemplate
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</tool_call>", "\ue000")
-hostile = st.lists(st.sampled_from([*CONTROL, "\ue0000\ue001", "system", "a", "<|im_", "end|>", "\n"]))
+hostile = st.lists(
+    st.sampled_from([*CONTROL, "\ue0000\ue001", "system", "a", "<|im_", "end|>", "\n"])
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from agentevo.models.llama.answer_text import AnswerText
 from agentevo.models.llama.tool_calls import BrokenCall, ParsedCall, Part, ToolCallParser
 
-CALL = '<tool_call>\n{"name": "run", "arguments": {"command": "a </tool_call> \\" b"}}\n</tool_call>'
+CALL = (
+    '<tool_call>\n{"name": "run", "arguments": {"command": "a </tool_call> \\" b"}}\n</tool_call>'
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -62,7 +64,9 @@ def test_every_call_survives_being_written(name: str, args: dict[str, Any]) -> N
 
 @given(st.text())
 def test_no_text_between_the_tags_raises(text: str) -> None:
-    assert "".join(p if isinstance(p, str) else "" for p in parse(f"a<tool_call>{text}</tool_call>"))
+    assert "".join(
+        p if isinstance(p, str) else "" for p in parse(f"a<tool_call>{text}</tool_call>")
+    )
 
 
 @pytest.mark.parametrize(
