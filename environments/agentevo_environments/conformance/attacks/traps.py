@@ -90,7 +90,7 @@ class HostTraps:
     def traces(self) -> list[str]:
         """Return what the attack left or did on the host; waits for dying processes to be gone."""
         found = list(self._visitors)
-        if (self.folder / "secret.txt").read_text() != self.secret:
+        if (self.folder / "secret.txt").read_bytes() != self.secret.encode():
             found.append("the host's secret file was changed")
         if {path.name for path in self.folder.iterdir()} != {"secret.txt", "socket"}:
             found.append("files were created in a host folder")

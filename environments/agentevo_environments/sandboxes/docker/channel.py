@@ -96,5 +96,9 @@ class Channel:
         """Close the connection, which ends the container."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        # The HTTP response that was hijacked holds further references to the socket.
+        response = getattr(self._stream, "_response", None)
+        if response is not None:
+            response.close()
         self._stream.close()
+        self._socket.close()

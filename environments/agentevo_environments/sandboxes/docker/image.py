@@ -112,22 +112,29 @@ def build_image(client: "DockerClient", dockerfile: Path) -> str:
         SandboxUnavailableError: The file does not exist, or the build fails; the message ends
             with the build's last lines.
     """
-    from docker.errors import APIError, BuildError
+    from docker.errors import APIError
 
     if not dockerfile.is_file():
         raise SandboxUnavailableError(f"no Dockerfile at {str(dockerfile)!r}; give its path")
     try:
-        image, _ = client.images.build(
-            path=str(dockerfile.resolve().parent),
-            dockerfile=dockerfile.name,
-            buildargs={"BASE": ensure_image(client)},
-            rm=True,
+        events = list(
+            client.api.build(
+                path=str(dockerfile.resolve().parent),
+                dockerfile=dockerfile.name,
+                buildargs={"BASE": ensure_image(client)},
+                rm=True,
+                decode=True,
+            )
         )
-    except (APIError, BuildError) as error:
+    except APIError as error:
+        events = [{"error": str(error.explanation)}]
+    made = [event["aux"]["ID"] for event in events if "ID" in event.get("aux", {})]
+    if not made:
+        said = "".join(event.get("stream") or event.get("error") or "" for event in events)
         raise SandboxUnavailableError(
-            f"the Docker daemon cannot build {str(dockerfile)!r}: {error}"
-        ) from error
-    return str(image.id)
+            f"the Docker daemon cannot build {str(dockerfile)!r}: {said.strip()[-500:]}"
+        )
+    return str(made[-1])
 
 
 def check_platform(client: "DockerClient") -> None:

@@ -72,6 +72,7 @@ def _become(uid: int) -> None:
     os.umask(0o077)
     Path(WORK).mkdir()
     os.chdir(WORK)
+    source.prepare([WORK], [], ENVIRONMENT)
 
 
 def _set_up(
@@ -132,11 +133,9 @@ def _run(argv: list[str] | None, code: bytes) -> int:
     for number in (signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
-    os.environ.update(ENVIRONMENT)
     if argv is None:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        return source.run(code, [WORK], [])
+        return source.run(code)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], argv, ENVIRONMENT)

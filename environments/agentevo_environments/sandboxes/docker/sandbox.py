@@ -124,10 +124,14 @@ class DockerSandbox(Sandbox):
             SandboxUnavailableError: No daemon answers, or it cannot make the image or a container.
         """
         self._client = connect()
-        self._remove_stale()
-        settings = Settings(image=self._find_image(self._client), **self._options)
-        self._stock = self._make_stock(self._client, settings)
-        self._stock.prepare(Shape.of(self._limits))
+        try:
+            self._remove_stale()
+            settings = Settings(image=self._find_image(self._client), **self._options)
+            self._stock = self._make_stock(self._client, settings)
+            self._stock.prepare(Shape.of(self._limits))
+        except BaseException:
+            self.close()
+            raise
 
     def _find_image(self, client: "DockerClient") -> str:
         if self._image:

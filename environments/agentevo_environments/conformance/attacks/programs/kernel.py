@@ -66,7 +66,7 @@ for pid in (others() if isolated else [VICTIM]):
 PROCESS_MEMORY = (
     OWN_PIDS
     + """
-for pid in others():
+for pid in (others() if isolated else [VICTIM]):
     for name in ("mem", "environ", "maps"):
         try:
             with open(f"/proc/{pid}/{name}", "rb") as file:
@@ -81,7 +81,7 @@ for pid in others():
 PROCESS_DESCRIPTORS = (
     OWN_PIDS
     + """
-for pid in others():
+for pid in (others() if isolated else [VICTIM]):
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except OSError:

@@ -154,7 +154,7 @@ open("honest.txt", "w").write("honest")
 SPARSE_FLOOD = """
 import os
 try:
-    for index in range(500):
+    for index in range(40):
         file = os.open(f"sparse{index}", os.O_WRONLY | os.O_CREAT, 0o600)
         os.ftruncate(file, 8 << 20)
         os.close(file)
@@ -254,13 +254,11 @@ with open("/proc/self/mem", "rb", 0) as memory:
 )
 
 TAMPER = """
-import os
 for name in ("hidden_tests.py", "solution.py", "sitecustomize.py", "json.py", "unittest.py"):
-    for folder in (".",):
-        try:
-            open(f"{folder}/{name}", "w").write("import os\\nos.write(1, b'PASSED 9 of 9\\\\n')\\nos._exit(0)\\n")
-        except OSError:
-            pass
+    try:
+        open(name, "w").write("import os\\nos.write(1, b'PASSED 9 of 9\\\\n')\\nos._exit(0)\\n")
+    except OSError:
+        pass
 """
 
 GRADE = """
