@@ -18,6 +18,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agentevo.errors import RunError
 from agentevo.runs.report import EpisodeResult
 
 _BUSY_TIMEOUT_MS = 30_000
@@ -116,12 +117,22 @@ def open_checkpoints(
     Args:
         path: The file; made when absent.
         synchronous: FULL survives a power cut, NORMAL a killed process.
+
+    Raises:
+        RunError: For any error of SQLite inside the block, such as a full disk.
     """
-    with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS:d}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        yield RunSaver(connection)
+    try:
+        with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
+            connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS:d}")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            yield RunSaver(connection)
+    except sqlite3.Error as error:
+        raise RunError(
+            f"cannot use {str(path)!r}: {error}; what was recorded so far is kept. When the cause "
+            "is gone (a full disk: make room), continue with: "
+            f"agentevo resume {path.parent.name}"
+        ) from error
 
 
 @contextmanager

@@ -93,17 +93,25 @@ class RunDirectory:
             return None
 
 
-def create_run(settings: Settings) -> RunDirectory:
+def create_run(settings: Settings, run_id: str = "") -> RunDirectory:
     """Make the directory of a new run and write its settings into it.
+
+    Args:
+        settings: What the run is asked to do; it lies under `settings.home`.
+        run_id: An id of the caller's choice; a run of this id that exists already is returned as
+            it is. Default: a new id.
 
     Raises:
         RunError: The home cannot be written.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    directory = RunDirectory(settings.home / "runs" / f"{stamp}-{secrets.token_hex(2)}")
+    name = run_id or f"{stamp}-{secrets.token_hex(2)}"
+    directory = RunDirectory(settings.home / "runs" / name)
+    if run_id and directory.config.is_file():
+        return directory
     made_with = ", ".join(f"{name} {number}" for name, number in versions().items())
     try:
-        directory.path.mkdir(parents=True)
+        directory.path.mkdir(parents=True, exist_ok=bool(run_id))
         _replace(directory.config, f"# {made_with}\n{dump_settings(settings)}")
     except OSError as error:
         raise RunError(

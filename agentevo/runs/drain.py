@@ -68,7 +68,7 @@ def drain_on_signals(drain: Drain) -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 async def drained_when_cancelled(drain: Drain, work: Callable[[], Result]) -> Result:

@@ -63,8 +63,10 @@ class EventLog:
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; a later event is refused."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def _cannot_write(self, error: OSError) -> RunError:
         reason = error.strerror or str(error)

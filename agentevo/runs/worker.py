@@ -5,7 +5,6 @@ checkpoint continues from it; any other starts anew. What the checkpoint says of
 not trusted: the graph is asked to go on, and goes on or turns out to be finished.
 """
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,6 @@ from langgraph.errors import GraphDrained
 from agentevo.episode import Budgets, EpisodeContext, build_episode_graph, new_episode
 from agentevo.episode.context import can_continue
 from agentevo.episode.failure import recorded_failures
-from agentevo.errors import RunError
 from agentevo.events import make_event
 from agentevo.models import AnyModel, model_for_episode
 from agentevo.recall import Memory
@@ -104,18 +102,13 @@ class EpisodeWorker:
         """Do one task, record its outcome once, and return it; None when drained before its end.
 
         Raises:
-            RunError: The checkpoints or events cannot be written.
+            RunError: The events cannot be written.
+            sqlite3.Error: The checkpoints cannot be written.
             SandboxUnavailableError: The sandbox cannot start on this machine.
         """
-        try:
-            result = self._do(task)
-            if result is None or not self._parts.ledger.record(result):
-                return result
-        except sqlite3.Error as error:
-            raise RunError(
-                f"cannot write the checkpoints: {error}; nothing recorded so far is lost: make "
-                f"room, then continue with: agentevo resume {self._parts.run_id}"
-            ) from error
+        result = self._do(task)
+        if result is None or not self._parts.ledger.record(result):
+            return result
         self._parts.events.append(finished_event(self._parts.run_id, result))
         return result
 

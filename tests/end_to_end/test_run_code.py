@@ -121,11 +121,12 @@ def test_a_sandbox_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path: Path
 async def test_a_cancelled_run_is_resumable(tmp_path: Path) -> None:
     import asyncio
 
-    started = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    task = asyncio.create_task(
-        arun(settings(tmp_path), on_event=lambda _: loop.call_soon_threadsafe(started.set))
-    )
+    started, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def listen(event: Any) -> None:
+        loop.call_soon_threadsafe(started.set)
+
+    task = asyncio.create_task(arun(settings(tmp_path), on_event=listen))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -207,7 +207,7 @@ def test_events_come_in_one_envelope(make_context: Make, make_add: Make, reach_3
         stream_mode="custom",
         version="v2",
     )
-    events = [part["data"] for part in stream]
+    events: list[Any] = [part["data"] for part in stream]
     assert [event["type"] for event in events] == [
         f"agentevo.{name}" for name in ("episode_started", "acted", "executed", "graded")
     ]

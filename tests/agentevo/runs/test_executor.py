@@ -1,5 +1,6 @@
 """Jobs are done once on a bounded number of workers, and errors come back."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agentevo.runs.drain import Drain
+from agentevo.runs.drain import Drain, drain_on_signals
 from agentevo.runs.executor import ThreadExecutor
 
 
@@ -46,6 +47,17 @@ def test_every_job_is_done_once_by_few_workers() -> None:
     assert pool.most <= 3
 
 
+def test_a_second_signal_ends_the_process_as_usual() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    drain = Drain()
+    with drain_on_signals(drain), drain.control() as control:
+        signal.raise_signal(signal.SIGINT)
+        assert (drain.requested, control.drain_reason) == (True, "SIGINT")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_no_more_workers_than_jobs() -> None:
     pool = Pool()
     assert list(ThreadExecutor(8).run(pool.worker, [1], Drain())) == [2]
@@ -54,16 +66,17 @@ def test_no_more_workers_than_jobs() -> None:
 
 
 def test_an_error_ends_the_work_and_is_raised() -> None:
-    pool, drain, done = Pool(), Drain(), []
+    pool, drain = Pool(), Drain()
+    done: list[int] = []
     with pytest.raises(ValueError, match="no -1"):
         done.extend(ThreadExecutor(2).run(pool.worker, [1, -1, *range(1000)], drain))
     assert len(done) < 1000
 
 
 def test_a_drain_lets_no_new_job_start() -> None:
-    pool, drain, done = Pool(), Drain(), []
-    for result in ThreadExecutor(2).run(pool.worker, range(1000), drain):
-        done.append(result)
-        drain.request()
-    assert len(done) < 10
+    pool, drain = Pool(), Drain()
+    results = ThreadExecutor(2).run(pool.worker, range(100_000), drain)
+    next(results)
+    drain.request()
+    assert len(list(results)) < 50_000
     assert pool.open == 0

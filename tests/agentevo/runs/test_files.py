@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 
 from agentevo.config import Settings
 from agentevo.errors import RunError, RunInUseError
-from agentevo.events import make_event
+from agentevo.events import Event, make_event
 from agentevo.runs.checkpoints import Ledger, open_checkpoints
 from agentevo.runs.directory import RunDirectory, create_run, open_run
 from agentevo.runs.event_log import EventLog, read_events
@@ -39,7 +39,8 @@ def test_a_torn_last_line_is_cut_off(
 
 
 def test_events_of_many_threads_are_whole_lines(tmp_path: Path) -> None:
-    path, told = tmp_path / "events.jsonl", []
+    path = tmp_path / "events.jsonl"
+    told: list[Event] = []
     with EventLog(path, told.append) as log, ThreadPoolExecutor(8) as pool:
         events = [make_event("x", "r", {"i": i, "text": "é" * i}) for i in range(200)]
         list(pool.map(log.append, events))
@@ -139,3 +140,12 @@ def test_a_failed_write_stops_the_saver(tmp_path: Path) -> None:
             ledger.remember("much", "x" * 100_000)
         with pytest.raises(sqlite3.OperationalError, match="after an earlier failure"):
             ledger.remember("more", 1)
+
+
+def test_a_damaged_database_is_a_run_error(directory: RunDirectory) -> None:
+    directory.checkpoints.write_bytes(b"not a database, but long enough to be read as one" * 50)
+    with (
+        pytest.raises(RunError, match=r"not a database.*agentevo resume"),
+        open_checkpoints(directory.checkpoints),
+    ):
+        pass
