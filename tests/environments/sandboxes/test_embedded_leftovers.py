@@ -52,7 +52,7 @@ def descriptors() -> int:
 
 
 def scratch_folders() -> set[str]:
-    return {path.name for path in Path(tempfile.gettempdir()).glob("agentevo-*")}
+    return {path.name for path in Path(tempfile.gettempdir()).glob("agentevo-slots-*")}
 
 
 def marked() -> list[str]:

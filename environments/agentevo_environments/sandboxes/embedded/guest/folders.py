@@ -38,15 +38,18 @@ class Folders:
         self.home = ""
         self.work = ""
 
-    def enter(self) -> bool:
-        """Make the slot's folder and adopt what will be orphaned; always True."""
+    def fork(self) -> int:
+        """Fork in the usual way."""
+        return os.fork()
+
+    def enter(self) -> None:
+        """Make the slot's folder and adopt what will be orphaned."""
         os.setsid()
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         self.home = f"{self._scratch}/{os.getpid()}"
         self.work = f"{self.home}/work"
         Path(self.work).mkdir(parents=True, mode=0o700)
         os.chdir(self.work)
-        return True
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
         """Nothing: only the size of one file is limited here."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 from pathlib import Path
 
 NEWNS = 0x0002_0000
@@ -32,7 +33,10 @@ PR_SET_NO_NEW_PRIVS = 38
 CAPABILITY_VERSION_3 = 0x2008_0522
 LAST_CAPABILITY = 63
 
+CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)
 
 
 class _CapabilityHeader(ctypes.Structure):
@@ -68,6 +72,26 @@ def syscall(what: str, number: int, *arguments: object) -> int:
 def unshare(flags: int) -> None:
     """Move this process (for NEWPID: its later children) into new namespaces."""
     check(_libc.unshare(flags), f"unshare {flags:#x}")
+
+
+def fork_into(flags: int) -> int:
+    """Fork, with the child in new namespaces from its beginning: first of its pid namespace.
+
+    One process instead of the two that unshare and fork would make. The interpreter prepares for
+    it as for os.fork; the C library does not know of it, so the child should do little else than
+    fork again in the usual way.
+    """
+    number = CLONE_NUMBERS[os.uname().machine]
+    python = ctypes.pythonapi
+    python.PyOS_BeforeFork()
+    pid: int = _libc_holding_the_lock.syscall(
+        ctypes.c_long(number), ctypes.c_ulong(flags | signal.SIGCHLD), *map(ctypes.c_long, [0] * 4)
+    )
+    if pid == 0:
+        python.PyOS_AfterFork_Child()
+    else:
+        python.PyOS_AfterFork_Parent()
+    return check(pid, f"clone {flags:#x}")
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:

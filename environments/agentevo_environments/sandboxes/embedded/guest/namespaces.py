@@ -23,7 +23,7 @@ OWN_PROCESSES = 1
 
 
 class Namespaces:
-    """Isolation of one slot, used by its processes in this order: enter, limit, confine, end.
+    """Isolation of one slot, used by its processes in this order: fork, enter, limit, confine, end.
 
     Attributes:
         home: Folder for temporary files.
@@ -35,20 +35,21 @@ class Namespaces:
 
     def __init__(self) -> None:
         self._filter = Filter(local_sockets=True)
+        self._ids = (0, 0)
 
-    def enter(self) -> bool:
-        """Unshare and mount everything; return False in the process that stays outside."""
-        uid, gid = os.getuid(), os.getgid()
-        kernel.unshare(NAMESPACES)
-        kernel.map_user(uid, gid, uid, gid)
-        if os.fork():
-            return False
+    def fork(self) -> int:
+        """Fork a process that is the first in namespaces of its own."""
+        self._ids = os.getuid(), os.getgid()
+        return kernel.fork_into(NAMESPACES)
+
+    def enter(self) -> None:
+        """Keep the user's id and mount everything."""
+        kernel.map_user(*self._ids, *self._ids)
         _mount_private_files()
         os.setsid()
         kernel.drop_bounding_set()
         Path(self.work).mkdir()
         os.chdir(self.work)
-        return True
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
         """Set how much the program may write in total, and into how many files and folders."""

@@ -67,8 +67,10 @@ def _arm(control: socket.socket, template: Template, slot: int) -> None:
     ours, theirs = socket.socketpair()
     pipes = [os.pipe() for _ in range(3)]
     output, errors, done = (write for _, write in pipes)
-    if os.fork() == 0:
-        supervisor.run(template, slot, Channels(theirs.fileno(), output, errors, done))
+    isolation = template.isolate()
+    if isolation.fork() == 0:
+        channels = Channels(theirs.fileno(), output, errors, done)
+        supervisor.run(template, isolation, slot, channels)
     socket.send_fds(control, [bytes([slot])], [ours.fileno(), *(read for read, _ in pipes)])
     ours.close()
     theirs.close()

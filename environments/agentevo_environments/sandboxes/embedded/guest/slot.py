@@ -17,8 +17,11 @@ class Isolation(Protocol):
     home: str
     work: str
 
-    def enter(self) -> bool:
-        """Become isolated; return False in a process that stays outside and must end."""
+    def fork(self) -> int:
+        """Fork the slot's first process; return as os.fork does."""
+
+    def enter(self) -> None:
+        """Become isolated, in the first process."""
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
         """Set how much the program may write in total, and into how many files and folders."""

@@ -28,18 +28,17 @@ from agentevo_environments.sandboxes.protocol import encode, encode_head
 HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
-def run(template: Template, slot: int, channels: Channels) -> NoReturn:
+def run(template: Template, isolation: Isolation, slot: int, channels: Channels) -> NoReturn:
     """Be a slot: isolate, announce, wait for the program to end, report; never returns."""
-    isolation = template.isolate()
     try:
         for descriptor in template.members[slot] if template.members else ():
             os.write(descriptor, b"0")
         close_all_but(channels.client, channels.output, channels.errors, channels.done)
-        if isolation.enter():
-            try:
-                _split(template, isolation, channels)
-            finally:
-                isolation.end()
+        try:
+            isolation.enter()
+            _split(template, isolation, channels)
+        finally:
+            isolation.end()
     except Exception as error:  # noqa: BLE001 (whatever fails, the client is told)
         with suppress(OSError):
             os.write(channels.client, encode({"failed": f"{type(error).__name__}: {error}"}))
