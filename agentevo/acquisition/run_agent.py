@@ -1,0 +1,128 @@
+"""`RunAgent`: an `Agent` whose episodes are durable runs with fixed ids, so that none is done twice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+
+from agentevo.config import Settings
+from agentevo.errors import AgentevoError, ModelError
+from agentevo.events import Event
+from agentevo.models import AnyModel
+from agentevo.recall import Memory, Outcome, Recalled
+from agentevo.runs.directory import create_run
+from agentevo.runs.drain import Drain
+from agentevo.runs.outcomes import read_outcomes
+from agentevo.runs.report import RunReport
+from agentevo.runs.run import RunPlan, carry_out
+from agentevo.runs.worker import World
+from agentevo_environments.task import Task
+
+
+class DrainedError(AgentevoError):
+    """The episodes were asked to stop before all were done; doing them again goes on there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallOnly:
+    """A memory that is asked but not told: what episodes leave is written by the update stage."""
+
+    memory: Memory
+
+    def recall(
+        self, query: str, *, environment: str, scope: str, budget_tokens: int
+    ) -> Sequence[Recalled]:
+        """Return what the memory offers."""
+        return self.memory.recall(
+            query, environment=environment, scope=scope, budget_tokens=budget_tokens
+        )
+
+    def observe(self, outcome: Outcome) -> None:
+        """Leave the memory as it is."""
+        del outcome
+
+
+@dataclass(slots=True)
+class RunAgent:
+    """Attempts tasks in runs `<home>/runs/<label>`.
+
+    Attributes:
+        settings: What the runs are asked to do; they lie under `settings.home`.
+        model: Who acts and answers.
+        make_world: Makes an environment for one worker.
+        memory: What may be recalled from, or None.
+        pool: Ids of the tasks that the environment knows.
+        drain: Asks the runs to stop.
+        on_event: Called with every event of the runs.
+        output_tokens: Tokens that the model wrote in all runs so far.
+        input_tokens: Tokens that it read.
+        seconds: Seconds that the episodes took.
+    """
+
+    settings: Settings
+    model: AnyModel
+    make_world: Callable[[], World]
+    memory: Memory | None = None
+    pool: frozenset[str] = frozenset()
+    drain: Drain = field(default_factory=Drain)
+    on_event: Callable[[Event], None] | None = None
+    output_tokens: int = 0
+    input_tokens: int = 0
+    seconds: float = 0.0
+
+    def attempt(
+        self, tasks: Sequence[Task], *, label: str, recall: bool = True
+    ) -> Mapping[str, Outcome]:
+        """Do one episode per task; see `Agent.attempt`.
+
+        Raises:
+            DrainedError: The drain was requested; the episodes done so far are kept.
+            RunError: The run cannot be written, or had other tasks before.
+        """
+        self.carry_out(tasks, label=label, memory=self.memory if recall else None)
+        directory = create_run(self.settings, label)
+        return read_outcomes(directory, self.settings.env.name)
+
+    def carry_out(self, tasks: Sequence[Task], *, label: str, memory: Memory | None) -> RunReport:
+        """Do the episodes of one run with a memory that is only asked; returns its report.
+
+        Raises:
+            DrainedError: The drain was requested; the episodes done so far are kept.
+            RunError: The run cannot be written, or had other tasks before.
+        """
+        directory = create_run(self.settings, label)
+        report = directory.read_report()
+        if report is None or report.status != "finished":
+            port = RecallOnly(memory) if memory is not None else None
+            plan = RunPlan(self.settings, tasks, self.model, self.make_world, port)
+            report = carry_out(directory, plan, on_event=self.on_event, drain=self.drain)
+        if report.status != "finished":
+            raise DrainedError(
+                f"{label}: {len(report.episodes)} of {report.total} episodes are done"
+            )
+        self.input_tokens += report.input_tokens
+        self.output_tokens += report.output_tokens
+        self.seconds += sum(episode.seconds for episode in report.episodes)
+        return report
+
+    def ask(self, prompt: str) -> str:
+        """Return the model's answer to a text.
+
+        Raises:
+            ModelError: The model only replays known actions.
+        """
+        if not isinstance(self.model, BaseChatModel):
+            raise ModelError(
+                f"the model {self.settings.model.spec!r} replays known actions and answers no "
+                "questions; choose a chat model, or a recipe without model feedback"
+            )
+        return self.model.invoke([HumanMessage(prompt)]).text
+
+    def can_attempt(self, task: Task) -> bool:
+        """Whether the environment knows the task."""
+        return task.id in self.pool
+
+    def with_memory(self, memory: Memory | None) -> "RunAgent":
+        """Return the same agent with another memory, counting for itself."""
+        return replace(self, memory=memory, output_tokens=0, input_tokens=0, seconds=0.0)
