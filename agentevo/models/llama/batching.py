@@ -4,6 +4,7 @@ Only requests with the same adapters can share a batch. Sets of adapters take tu
 every answering request gets its token, and new prompts get what keeps the step short.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,11 +19,11 @@ _LEARNING_RATE: Final = 0.3
 class Batching:
     """Plans the steps of one worker."""
 
-    def __init__(self, n_batch: int, quantum: int) -> None:
+    def __init__(self, n_batch: int, turn_s: float) -> None:
         self._n_batch = n_batch
-        self._quantum = quantum
+        self._turn_s = turn_s
         self._group = b""
-        self._turn = 0
+        self._since = 0.0
         self._rate = float(n_batch)
 
     def members(self, active: Iterable[Running]) -> list[Running]:
@@ -30,13 +31,13 @@ class Batching:
         groups: dict[bytes, list[Running]] = {}
         for request in sorted(active, key=lambda r: r.sequence):
             groups.setdefault(request.adapters.key, []).append(request)
+        now = time.monotonic()
         keys = sorted(groups, key=lambda key: min(r.order for r in groups[key]))
         if self._group not in groups:
-            self._group, self._turn = keys[0], 0
-        elif self._turn >= self._quantum and len(keys) > 1:
+            self._group, self._since = keys[0], now
+        elif now - self._since >= self._turn_s and len(keys) > 1:
             self._group = keys[(keys.index(self._group) + 1) % len(keys)]
-            self._turn = 0
-        self._turn += 1
+            self._since = now
         return groups[self._group]
 
     def plan(self, members: Sequence[Running]) -> list[Piece]:

@@ -118,14 +118,9 @@ class ChatLlamaEngine(BaseChatModel):
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        return {
-            "model_name": self.model_name,
-            "model_sha256": self.engine.model.file.sha256,
-            "n_ctx": self.engine.n_ctx,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "seed": self.seed,
-        }
+        own = {"model_name": self.model_name, "model_sha256": self.engine.model.file.sha256}
+        named = ("temperature", "max_tokens", "seed")
+        return {**own, "n_ctx": self.engine.n_ctx} | {name: getattr(self, name) for name in named}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         stops = stop or self.stop or []

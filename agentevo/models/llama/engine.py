@@ -50,7 +50,7 @@ class LlamaEngine:
                 model,
                 self.shape,
                 cache_bytes=self.settings.cache_bytes,
-                quantum=self.settings.quantum,
+                turn_s=self.settings.turn_s,
             )
         except BaseException:
             model.release()

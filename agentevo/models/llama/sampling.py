@@ -38,6 +38,7 @@ class SamplingOptions:
         stop: Texts that end the answer and are not part of it.
         grammar: GBNF that the answer must match, with the rule `root`.
         top_logprobs: Alternatives reported per token; None reports no log-probabilities.
+        ignore_end: Whether the model's end token is an ordinary token, for measurements.
     """
 
     temperature: float = 0.0
@@ -49,6 +50,7 @@ class SamplingOptions:
     stop: tuple[str, ...] = ()
     grammar: str | None = None
     top_logprobs: int | None = None
+    ignore_end: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range.

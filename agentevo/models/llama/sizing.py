@@ -27,7 +27,7 @@ class EngineSettings:
         kv_bytes: Memory for the context of all sequences together.
         cache_bytes: Memory for saved prompt states; 0 switches their reuse off.
         max_waiting: Requests that may wait before further ones are refused.
-        quantum: Steps that one adapter set may take while another one waits.
+        turn_s: Seconds that one adapter set may take while another one waits.
     """
 
     n_ctx: int | None = None
@@ -37,7 +37,7 @@ class EngineSettings:
     kv_bytes: int = 1 << 30
     cache_bytes: int = 256 << 20
     max_waiting: int = 1024
-    quantum: int = 16
+    turn_s: float = 0.025
 
     def __post_init__(self) -> None:
         """Refuse sizes out of range.
@@ -46,7 +46,7 @@ class EngineSettings:
             ModelError: The message names the setting and its range.
         """
         lowest = {"n_ctx": 16, "max_sequences": 1, "n_batch": 32, "n_threads": 1}
-        lowest |= {"kv_bytes": 1, "cache_bytes": 0, "max_waiting": 1, "quantum": 1}
+        lowest |= {"kv_bytes": 1, "cache_bytes": 0, "max_waiting": 1, "turn_s": 0}
         for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None and value < least:

@@ -48,14 +48,14 @@ def parse_uri(uri: str) -> ModelUri:
         ModelError: An option is unknown or has no valid value; the message lists the options.
     """
     path, _, query = uri.partition("?")
-    settings: dict[str, int] = {}
+    settings: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     loras: list[tuple[str, float]] = []
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name == "lora":
             loras.append(_lora(text))
         elif name in _SETTINGS:
-            settings[name] = _number(name, text, int)
+            settings[name] = _number(name, text, float if name == "turn_s" else int)
         elif name in _SAMPLING:
             sampling[name] = _number(name, text, _SAMPLING[name])
         else:

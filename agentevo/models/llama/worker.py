@@ -36,7 +36,7 @@ class Worker:
     """Runs requests on one context in a thread of its own."""
 
     def __init__(
-        self, model: LlamaModel, shape: ContextShape, *, cache_bytes: int, quantum: int
+        self, model: LlamaModel, shape: ContextShape, *, cache_bytes: int, turn_s: float
     ) -> None:
         """Create the context and start the thread.
 
@@ -47,7 +47,7 @@ class Worker:
         self._shape = shape
         self._context = Context(model, shape)
         self.reuse = PrefixReuse(self._context, cache_bytes, can_rewind=model.can_rewind)
-        self._batching = Batching(self._context.n_batch, quantum)
+        self._batching = Batching(self._context.n_batch, turn_s)
         self.counters = Counters()
         self.wake = threading.Condition()
         self.unstarted = 0
@@ -194,7 +194,7 @@ class Worker:
             except DeadEndError as error:
                 self._drop(request, error)
                 return
-        if token in self._model.vocabulary.end_ids:
+        if token in self._model.vocabulary.end_ids and not request.ask.options.ignore_end:
             self._end(request, "stop")
             return
         if sampler is not None:
