@@ -33,11 +33,11 @@ class Level:
 
 LEVELS = (
     Level(1, 0.0, 0.0, copy=0.6, probe=0.38, recover=0.0, reflect=0.0),
-    Level(2, 0.3, 0.1, copy=0.2, probe=0.5, recover=0.05, reflect=0.05),
-    Level(4, 0.4, 0.2, copy=0.08, probe=0.4, recover=0.15, reflect=0.1),
-    Level(6, 0.45, 0.25, copy=0.04, probe=0.3, recover=0.25, reflect=0.12),
-    Level(9, 0.45, 0.25, copy=0.02, probe=0.25, recover=0.28, reflect=0.12),
-    Level(11, 0.45, 0.25, copy=0.01, probe=0.2, recover=0.3, reflect=0.12),
+    Level(2, 0.4, 0.3, copy=0.2, probe=0.5, recover=0.05, reflect=0.05),
+    Level(4, 0.5, 0.4, copy=0.08, probe=0.4, recover=0.15, reflect=0.1),
+    Level(6, 0.55, 0.5, copy=0.04, probe=0.3, recover=0.25, reflect=0.12),
+    Level(9, 0.55, 0.5, copy=0.02, probe=0.25, recover=0.28, reflect=0.12),
+    Level(11, 0.55, 0.5, copy=0.01, probe=0.25, recover=0.27, reflect=0.12),
 )
 HARDEST = len(LEVELS) - 1
 

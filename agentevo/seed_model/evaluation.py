@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 WORKERS = 8
-OVERSAMPLING = 6
 LONGEST_ANSWER = 256
 
 
@@ -100,7 +98,7 @@ def load_model(path: Path) -> "tuple[BaseChatModel, float]":
     from agentevo.models.llama.chat import ChatLlamaEngine
 
     started = time.perf_counter()
-    uri = f"{path}?n_ctx=1024&max_sequences={WORKERS}"
+    uri = f"{path}?max_sequences={WORKERS}"
     model = ChatLlamaEngine.from_uri(uri, temperature=0.0, max_tokens=LONGEST_ANSWER)
     model.invoke("hello")
     return model, time.perf_counter() - started
@@ -129,9 +127,7 @@ def evaluate(  # noqa: PLR0913 (what is measured, on what, and who is told)
     """
     started, rows, everything = time.perf_counter(), [], []
     for measure in measures:
-        counted = _play_all(
-            model, measure, count, tasks_for(measure, count * OVERSAMPLING, seed, split)
-        )
+        counted = _play_all(model, measure, tasks_for(measure, count, seed, split))
         failed = next((f"{t.id}: {_last(p)}" for t, good, p in counted if not good), "")
         hits = sum(good for _, good, _ in counted)
         rows.append(row(measure.name, measure.goal, hits, len(counted), failed))
@@ -152,20 +148,13 @@ def evaluate(  # noqa: PLR0913 (what is measured, on what, and who is told)
 
 
 def _play_all(
-    model: "BaseChatModel", measure: Measure, count: int, tasks: Sequence[Task]
+    model: "BaseChatModel", measure: Measure, tasks: Sequence[Task]
 ) -> list[tuple[Task, bool, Played]]:
-    """Play tasks until `count` of them counted."""
+    def one(task: Task) -> tuple[Task, bool, Played]:
+        return (task, *measure.verdict(model, task, Random(f"{measure.name} {task.id}")))
 
-    def one(task: Task) -> tuple[Task, bool, Played] | None:
-        verdict = measure.verdict(model, task, Random(f"{measure.name} {task.id}"))
-        return None if verdict is None else (task, *verdict)
-
-    counted: list[tuple[Task, bool, Played]] = []
-    stream = iter(tasks)
     with ThreadPoolExecutor(WORKERS) as pool:
-        while len(counted) < count and (chunk := list(islice(stream, count - len(counted)))):
-            counted += [found for found in pool.map(one, chunk) if found is not None]
-    return counted
+        return list(pool.map(one, tasks))
 
 
 def _last(played: Played) -> str:

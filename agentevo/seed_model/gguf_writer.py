@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NAME = "agentevo seed model"
 CARD_KEY = "agentevo.card"
+SERVED_CONTEXT = 2048
+"""Tokens that may be served; positions are rotations, so there is no table that ends."""
 Precision = Literal["q8_0", "f32"]
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
 _FILE_TYPES = {"f32": 0, "q8_0": 7}
@@ -77,7 +79,7 @@ def interleave(rows: "Tensor", heads: int) -> "Tensor":
 
 
 def _write_shape(writer: Any, shape: Shape) -> None:
-    writer.add_context_length(shape.context)
+    writer.add_context_length(SERVED_CONTEXT)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.feed_forward)

@@ -6,6 +6,7 @@ the prompts are made here; the tasks are those of the `quirks` environment.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -22,11 +23,13 @@ from agentevo_environments.packs.quirks.worlds import (
     draw_quirks,
     draw_value,
     is_held_out,
+    kind_of,
 )
 from agentevo_environments.task import Task
 
 DISTRACTORS = 8
-ACTIONS = 12
+ACTIONS = 10
+OVERSAMPLING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,15 @@ class Measure:
         name: What is measured.
         goal: What it should be, as text; empty when nothing is asked.
         difficulty: The worlds it is measured in.
-        verdict: Plays one task and returns (success, the played episode), or None when the task
-            does not count.
+        verdict: Plays one task and returns (success, the played episode).
+        counts: Which tasks are played; by default those without held-out kinds or combinations.
     """
 
     name: str
     goal: str
     difficulty: Difficulty
-    verdict: Callable[[BaseChatModel, Task, Random], tuple[bool, Played] | None]
+    verdict: Callable[[BaseChatModel, Task, Random], tuple[bool, Played]]
+    counts: Callable[[Task], bool] = lambda task: not is_held_out(met_slots(task))
 
 
 def world_of(task: Task) -> World:
@@ -59,10 +63,16 @@ def touched(task: Task) -> list[str]:
     return [*job.slots, *job.hard_slots]
 
 
+def met_slots(task: Task) -> list[str]:
+    """Return the slots of the quirks that a task meets."""
+    quirks = world_of(task).quirks
+    return [slot for slot in touched(task) if slot in quirks]
+
+
 def right_rules(task: Task) -> list[str]:
     """Return the rules that a task needs."""
     world = world_of(task)
-    return [world.rule(slot) for slot in touched(task) if slot in world.quirks]
+    return [world.rule(slot) for slot in met_slots(task)]
 
 
 def distractors(task: Task, count: int, random: Random) -> list[str]:
@@ -86,12 +96,11 @@ def foreign_rules(task: Task, count: int, random: Random) -> list[str]:
 def older_rules(task: Task, random: Random) -> list[str]:
     """Return outdated rules that contradict the ones that a task needs."""
     world, rules = world_of(task), []
-    for slot in touched(task):
-        if slot in world.quirks:
+    for slot in met_slots(task):
+        value = draw_value(random, slot, reserved=True)
+        while value == world.quirks[slot]:
             value = draw_value(random, slot, reserved=True)
-            while value == world.quirks[slot]:
-                value = draw_value(random, slot, reserved=True)
-            rules.append(World(world.name, {slot: value}).rule(slot))
+        rules.append(World(world.name, {slot: value}).rule(slot))
     return rules
 
 
@@ -125,7 +134,7 @@ def recovery(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Pl
     return played.solved, played
 
 
-def reflection(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played] | None:
+def reflection(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played]:
     """Exactly the rules that the errors of an episode told."""
     del random
     played = play(model, task, actions=ACTIONS, errors=ACTIONS)
@@ -158,17 +167,14 @@ def outdated(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Pl
     fields: dict[str, Any] = world_of(task).as_json()
     stale = older_rules(task, random)
     fields["before"] = {
-        slot: rule.rsplit(" ", 1)[1]
-        for slot, rule in zip(
-            [s for s in touched(task) if s in fields["quirks"]], stale, strict=True
-        )
+        slot: rule.rsplit(" ", 1)[1] for slot, rule in zip(met_slots(task), stale, strict=True)
     }
     task = Task(task.id, task.prompt, task.scope, task.split, {**task.data, "world": fields})
     played = play(model, task, stale, actions=ACTIONS, errors=ACTIONS)
     return played.solved, played
 
 
-def own_rules(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played] | None:
+def own_rules(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played]:
     """One attempt with the model's own rules among distractors, after it learnt from errors."""
     learnt = play(model, task, actions=ACTIONS, errors=ACTIONS)
     rules = reflect(model, task, learnt) or []
@@ -182,26 +188,17 @@ def with_rules(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, 
     return _first(model, task, _shuffled(random, right_rules(task)))
 
 
-def held_out_combination(
-    model: BaseChatModel, task: Task, random: Random
-) -> tuple[bool, Played] | None:
-    """The right rules among eight others, on combinations that pre-training never showed."""
-    slots = [slot for slot in touched(task) if slot in world_of(task).quirks]
-    return among_distractors(model, task, random) if is_held_out(slots) else None
-
-
 _BASIC = Difficulty(tasks_per_world=1)
 _DENSE = Difficulty(tasks_per_world=1, quirks_per_world=30, fewest_per_task=2, most_per_task=4)
 _HARD = Difficulty(tasks_per_world=1, tier="hard")
 
 
-def _kind(kind: str) -> Callable[[BaseChatModel, Task, Random], tuple[bool, Played] | None]:
-    def verdict(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played] | None:
-        slots = [slot for slot in touched(task) if slot in world_of(task).quirks]
-        counts = any(slot.startswith(kind) for slot in slots)
-        return with_rules(model, task, random) if counts else None
+def _combination(task: Task) -> bool:
+    return is_held_out(met_slots(task))
 
-    return verdict
+
+def _kind(kind: str) -> Callable[[Task], bool]:
+    return lambda task: any(kind_of(slot) == kind for slot in met_slots(task))
 
 
 MEASURES = (
@@ -214,9 +211,9 @@ MEASURES = (
     Measure("newest of two conflicting rules wins", ">= 0.90", _BASIC, conflicts),
     Measure("outdated rules, corrected by errors", "", _BASIC, outdated),
     Measure("own rules among 8 distractors", "", _BASIC, own_rules),
-    Measure("held out: combinations", "", _DENSE, held_out_combination),
-    Measure("held out: kind offset", "", _HARD, _kind("offset")),
-    Measure("held out: kind condition", "", _HARD, _kind("condition")),
+    Measure("held out: combinations", "", _DENSE, among_distractors, _combination),
+    Measure("held out: kind offset", "", _HARD, with_rules, _kind("offset")),
+    Measure("held out: kind condition", "", _HARD, with_rules, _kind("condition")),
     Measure(
         "held out: recovery, feedback expected",
         "",
@@ -233,8 +230,9 @@ MEASURES = (
 
 
 def tasks_for(measure: Measure, count: int, seed: int, split: str = "test") -> Sequence[Task]:
-    """Return the tasks of a measure."""
-    return make_tasks(measure.difficulty, split, count, seed)
+    """Return the first `count` tasks of a split that count for a measure."""
+    tasks = make_tasks(measure.difficulty, split, count * OVERSAMPLING, seed)
+    return list(islice(filter(measure.counts, tasks), count))
 
 
 def by_name() -> Mapping[str, Measure]:
