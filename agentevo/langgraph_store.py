@@ -155,7 +155,7 @@ class AgentevoStore(BaseStore):
 
     def _entry(self, op: PutOp) -> Entry:
         value = cast("dict[str, Any]", op.value)
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        text = json.dumps(value, ensure_ascii=False)
         draft = Draft(
             text=text,
             namespace=op.namespace,

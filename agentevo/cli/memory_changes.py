@@ -227,7 +227,7 @@ def import_(
     if not file.is_file():
         raise typer.BadParameter(f"{str(file)!r} is no file")
     store = open_store(ctx, path, embedder=embedder)
-    done = store.import_lines(file.read_text(encoding="utf-8").splitlines(), trusted=trusted)
+    done = store.import_lines(file.read_text(encoding="utf-8").split("\n"), trusted=trusted)
     human = f"{done.added} added, {done.present} were here already"
     emit(ctx, asdict(done), as_json=as_json, human=human)
 

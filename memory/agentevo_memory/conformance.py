@@ -34,6 +34,7 @@ def check_embedder(embedder: Embedder) -> None:
 def check_index(make: Callable[[], DenseIndex]) -> None:
     """Check that an empty index made by `make` keeps its contract."""
     index = make()
+    index.settle()
     axes = np.eye(8, dtype=np.float32)
     index.put("a", 0, [1, 2, 3], axes[:3])
     index.put("b", 0, [4], axes[:1])

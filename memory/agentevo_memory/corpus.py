@@ -100,6 +100,7 @@ class Corpus:
         self.statuses = statuses
         self._spaces: dict[str, _Space] = {}
         self._rows: dict[int, IndexRow] = {}
+        self._slots: dict[int, int] = {}
         self._kind = np.zeros(0, dtype=np.int8)
         self._labels: dict[str, int] = {"": 0}
         self._environment = np.zeros(0, dtype=np.int32)
@@ -117,12 +118,13 @@ class Corpus:
         """Take over the present state of changed records."""
         self._reserve(max((row.rid for row in rows), default=0) + 1)
         batches: dict[tuple[str, int], list[tuple[int, Vectors]]] = defaultdict(list)
+        self.dense.remove([row.rid for row in rows if self._is_stale(row, vectors)])
         self._drop([row.rid for row in rows if row.rid in self._rows])
-        self.dense.remove([row.rid for row in rows if row.status not in self.statuses])
         for row in rows:
             if row.status not in self.statuses:
                 continue
             self._take(row)
+            self._slots[row.rid] = len(vectors.get(row.rid, ()))
             for slot, vector in vectors.get(row.rid, ()):
                 batches[partition_of(row.namespace, row.kind), slot].append((row.rid, vector))
         for (partition, slot), entries in batches.items():
@@ -230,6 +232,15 @@ class Corpus:
                 pairs.append((-1, -1))
         return pairs
 
+    def _is_stale(self, row: IndexRow, vectors: SlotVectors) -> bool:
+        if row.status not in self.statuses:
+            return True
+        old = self._rows.get(row.rid)
+        if old is None:
+            return False
+        moved = (old.namespace, old.kind) != (row.namespace, row.kind)
+        return moved or self._slots.get(row.rid, 0) > len(vectors.get(row.rid, ()))
+
     def _take(self, row: IndexRow) -> None:
         space = self._spaces.get(row.namespace)
         if space is None:
@@ -252,6 +263,7 @@ class Corpus:
     def _drop(self, rids: Sequence[int]) -> None:
         for rid in rids:
             row = self._rows.pop(rid)
+            self._slots.pop(rid, None)
             space = self._spaces[row.namespace]
             space.postings.remove(rid)
             space.timed.discard(rid)

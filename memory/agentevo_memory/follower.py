@@ -4,6 +4,7 @@
 so an answer is never older than the question.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Follower:
                 self.restart()
             rows = self._journal.index_rows(self._seq)
             self._corpus.apply(rows, load_vectors(self._journal, self._embedder, rows))
+            if not self._seq:
+                self._dense.settle()
             self._seq = head
         return self._corpus
 
@@ -65,7 +68,7 @@ class Follower:
         for partition, members in spaces.items():
             values = self._dense.scores((partition,), vector, [rid for rid, _ in members])
             for (_, record_id), value in zip(members, values.tolist(), strict=True):
-                if value == value:
+                if not math.isnan(value):
                     scores[record_id] = value
         return scores
 

@@ -68,6 +68,10 @@ class DenseIndex(Protocol):
         """Return the number of vectors held."""
         ...
 
+    def settle(self) -> None:
+        """Drop what was held from before and has not been put again: it is out of date."""
+        ...
+
     def flush(self, limit: int | None = None) -> None:
         """Write to its files what is in memory only: all, or at most `limit` vectors."""
         ...

@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class ChromaIndex:
         self._client: Any = None
         self._name = ""
         self.rebuilt = ""
+        self._unconfirmed: defaultdict[str, set[int]] | None = defaultdict(set)
         try:
             self._open()
         except IndexDamagedError as error:
@@ -70,6 +72,8 @@ class ChromaIndex:
     def put(self, partition: str, slot: int, rids: Sequence[int], vectors: Vectors) -> None:
         """Add vectors, replacing those of the same row number and slot."""
         held = self._held.get(_key(partition, slot), {})
+        if self._unconfirmed is not None:
+            self._unconfirmed[_key(partition, slot)].difference_update(rids)
         new = [i for i, rid in enumerate(rids) if held.get(rid) != zlib.crc32(vectors[i].tobytes())]
         if not new:
             return
@@ -110,10 +114,16 @@ class ChromaIndex:
                 best = np.fmax(best, np.array(values, dtype=np.float32))
         return best
 
+    def settle(self) -> None:
+        """Drop what was held from before and has not been put again: it is out of date."""
+        unconfirmed, self._unconfirmed = self._unconfirmed or {}, None
+        for key, rids in unconfirmed.items():
+            self._delete(key, [rid for rid in rids if rid in self._held.get(key, {})])
+
     def flush(self, limit: int | None = None) -> None:
         """Move vectors from memory into Chroma: all, or at most `limit`."""
         left = len(self._tail) if limit is None else limit
-        for partition, slot in self._tail.keys():
+        for partition, slot in self._tail.slots():
             rids, vectors = self._tail.vectors_of(partition, slot)
             for start in range(0, min(len(rids), left), BATCH):
                 stop = min(start + BATCH, left, len(rids))
@@ -147,8 +157,10 @@ class ChromaIndex:
         self._held = {
             key: {int(rid): crc for rid, crc in held.items()} for key, held in state["held"].items()
         }
-        for key in self._held:
+        for key, held in self._held.items():
             self._check(key)
+            self._unconfirmed = self._unconfirmed or defaultdict(set)
+            self._unconfirmed[key] = set(held)
 
     def _check(self, key: str) -> None:
         """Compare a collection with what it should hold: the number, and sampled self-queries."""

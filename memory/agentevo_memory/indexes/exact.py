@@ -162,6 +162,9 @@ class ExactIndex:
         """Return the number of vectors held."""
         return sum(block.size for block in self._blocks.values())
 
+    def settle(self) -> None:
+        """Do nothing: nothing is held from before."""
+
     def flush(self, limit: int | None = None) -> None:
         """Do nothing: there are no files."""
 
@@ -178,7 +181,7 @@ class ExactIndex:
         for rid in rids:
             self._blocks[partition, slot].remove(rid)
 
-    def keys(self) -> list[tuple[str, int]]:
+    def slots(self) -> list[tuple[str, int]]:
         """Return every partition and slot that holds a vector."""
         return [key for key, block in self._blocks.items() if block.size]
 
