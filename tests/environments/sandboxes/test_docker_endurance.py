@@ -114,6 +114,8 @@ def test_a_flood_costs_the_client_no_memory() -> None:
     assert grown <= 8 << 20
 
 
+# The docker package does not close the socket of a connection that was refused.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_daemon_that_dies_ends_the_sandbox_and_not_the_client(
     own_daemon: subprocess.Popen[bytes],
 ) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class Container:
         from requests.exceptions import RequestException
 
         self.shape = shape
+        self._closing = ExitStack()
         self.expires = time.monotonic() + settings.lifetime_s / 2
         self._client = client
         try:
@@ -61,10 +62,11 @@ class Container:
             ) from error
         try:
             self._channel = Channel(client, self.id)
+            self._closing.callback(self._channel.close)
             client.api.start(self.id)
             self._get_ready()
         except BaseException as error:
-            self._remove()
+            self.close()
             if isinstance(error, (DockerException, RequestException)):
                 raise SandboxUnavailableError(
                     f"a container of image {settings.image!r} does not start: {error}; the image "
@@ -118,7 +120,7 @@ class Container:
     def close(self) -> None:
         """Remove the container and close the connection. May be called twice."""
         self._remove()
-        self._channel.close()
+        self._closing.close()
 
     def _remove(self) -> None:
         """Remove it; a daemon that is gone cannot be asked, and its containers end by themselves."""

@@ -1,0 +1,56 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from deepagents.backends.protocol import SandboxBackendProtocol
+from langchain_tests.integration_tests import SandboxIntegrationTests
+
+from agentevo.deepagents_backend import ROOT, SandboxBackend
+from agentevo_environments.sandboxes import make_sandbox
+from agentevo_environments.sandboxes.base import provision
+
+# The public suite still defines its class fixtures as instance methods.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestRemovedIn10Warning")
+
+
+@contextmanager
+def backend_of(kind: str) -> Iterator[SandboxBackend]:
+    with provision(make_sandbox(kind)) as sandbox:
+        yield SandboxBackend(sandbox)
+
+
+class TestEmbedded(SandboxIntegrationTests):
+    @property
+    def sandbox_root_dir(self) -> str:
+        return f"{ROOT}/files"
+
+    @pytest.fixture(scope="class")
+    def sandbox(self) -> Iterator[SandboxBackendProtocol]:
+        with backend_of("embedded") as backend:
+            yield backend
+
+
+@pytest.mark.docker
+class TestDocker(SandboxIntegrationTests):
+    @property
+    def sandbox_root_dir(self) -> str:
+        return f"{ROOT}/files"
+
+    @pytest.fixture(scope="class")
+    def sandbox(self, docker_daemon: None) -> Iterator[SandboxBackendProtocol]:
+        with backend_of("docker") as backend:
+            yield backend
+
+
+def test_a_command_that_takes_too_long_is_ended_and_said() -> None:
+    with backend_of("embedded") as backend:
+        response = backend.execute("echo begun; sleep 30", timeout=1)
+    assert response.exit_code is None
+    assert response.output.startswith("begun\n")
+    assert "timeout" in response.output
+
+
+def test_paths_outside_the_working_folder_are_refused() -> None:
+    with backend_of("embedded") as backend:
+        answers = backend.upload_files([("/etc/passwd", b""), (f"{ROOT}/../x", b"")])
+    assert [answer.error for answer in answers] == ["invalid_path", "invalid_path"]
