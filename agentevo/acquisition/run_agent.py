@@ -1,17 +1,19 @@
 """`RunAgent`: an `Agent` whose episodes are durable runs with fixed ids, so that none is done twice."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, SystemMessage
 
 from agentevo.config import Settings
 from agentevo.errors import AgentevoError, ModelError
 from agentevo.events import Event
 from agentevo.models import AnyModel
 from agentevo.recall import Memory, Outcome, Recalled
-from agentevo.runs.directory import create_run
+from agentevo.runs.directory import RunDirectory, create_run
 from agentevo.runs.drain import Drain
 from agentevo.runs.outcomes import read_outcomes
 from agentevo.runs.report import RunReport
@@ -22,6 +24,32 @@ from agentevo_environments.task import Task
 
 class DrainedError(AgentevoError):
     """The episodes were asked to stop before all were done; doing them again goes on there."""
+
+
+class StopRequest(Drain):
+    """The request to stop of a whole evolution, which reaches the run in progress and later ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: list[Drain] = []
+
+    def request(self, reason: str = "shutdown") -> None:
+        """Ask the run in progress to stop, and let no other start."""
+        super().request(reason)
+        for drain in list(self._runs):
+            drain.request(reason)
+
+    @contextmanager
+    def one_run(self) -> Iterator[Drain]:
+        """Give the drain of one run; a run ends by requesting its own."""
+        drain = Drain()
+        self._runs.append(drain)
+        try:
+            if self.requested:
+                drain.request()
+            yield drain
+        finally:
+            self._runs.remove(drain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +81,7 @@ class RunAgent:
         make_world: Makes an environment for one worker.
         memory: What may be recalled from, or None.
         pool: Ids of the tasks that the environment knows.
-        drain: Asks the runs to stop.
+        stop: Asks the runs to stop.
         on_event: Called with every event of the runs.
         output_tokens: Tokens that the model wrote in all runs so far.
         input_tokens: Tokens that it read.
@@ -65,7 +93,7 @@ class RunAgent:
     make_world: Callable[[], World]
     memory: Memory | None = None
     pool: frozenset[str] = frozenset()
-    drain: Drain = field(default_factory=Drain)
+    stop: StopRequest = field(default_factory=StopRequest)
     on_event: Callable[[Event], None] | None = None
     output_tokens: int = 0
     input_tokens: int = 0
@@ -96,7 +124,7 @@ class RunAgent:
         if report is None or report.status != "finished":
             port = RecallOnly(memory) if memory is not None else None
             plan = RunPlan(self.settings, tasks, self.model, self.make_world, port)
-            report = carry_out(directory, plan, on_event=self.on_event, drain=self.drain)
+            report = self._run(directory, plan)
         if report.status != "finished":
             raise DrainedError(
                 f"{label}: {len(report.episodes)} of {report.total} episodes are done"
@@ -106,8 +134,14 @@ class RunAgent:
         self.seconds += sum(episode.seconds for episode in report.episodes)
         return report
 
-    def ask(self, prompt: str) -> str:
-        """Return the model's answer to a text.
+    def _run(self, directory: RunDirectory, plan: RunPlan) -> RunReport:
+        """Carry out a run beside the calling thread, whose signal handlers stay as they are."""
+        with self.stop.one_run() as drain, ThreadPoolExecutor(1) as pool:
+            work = pool.submit(carry_out, directory, plan, on_event=self.on_event, drain=drain)
+            return work.result()
+
+    def ask(self, prompt: str, *, system: str = "") -> str:
+        """Return the model's answer to a text, under a system prompt if one is given.
 
         Raises:
             ModelError: The model only replays known actions.
@@ -117,7 +151,8 @@ class RunAgent:
                 f"the model {self.settings.model.spec!r} replays known actions and answers no "
                 "questions; choose a chat model, or a recipe without model feedback"
             )
-        return self.model.invoke([HumanMessage(prompt)]).text
+        told = [SystemMessage(system)] if system else []
+        return self.model.invoke([*told, HumanMessage(prompt)]).text
 
     def can_attempt(self, task: Task) -> bool:
         """Whether the environment knows the task."""

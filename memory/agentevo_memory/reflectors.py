@@ -8,6 +8,7 @@ solved are left alone. For demos, for tests, and as a baseline that any model mu
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from agentevo_memory.operations.reflect import Material, RuleOperation
 from agentevo_memory.record import Record
@@ -62,14 +63,28 @@ def key_of(statement: str) -> str:
     return " ".join(words[:-1])
 
 
-def _errors(experience: Record) -> list[str]:
+def turns_of(experience: Record) -> list[dict[str, Any]]:
+    """Return the turns that the body of an experience holds; none if it holds no episode."""
+    return list(_body(experience).get("turns", []))
+
+
+def prompt_of(experience: Record) -> str:
+    """Return the task's prompt that the body of an experience holds; else its text."""
+    return str(_body(experience).get("prompt", experience.text))
+
+
+def _body(experience: Record) -> dict[str, Any]:
     try:
-        turns = json.loads(experience.body).get("turns", [])
-    except (ValueError, AttributeError):
-        return []
+        body = json.loads(experience.body)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _errors(experience: Record) -> list[str]:
     return [
         str(turn.get("observation", ""))
-        for turn in turns
+        for turn in turns_of(experience)
         if turn.get("error")
         or str(turn.get("observation", "")).lstrip().lower().startswith("error")
     ]

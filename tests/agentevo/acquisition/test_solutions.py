@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentevo.acquisition.run_agent import DrainedError, RunAgent
+from agentevo.acquisition.run_agent import DrainedError, RunAgent, StopRequest
 from agentevo.acquisition.solutions import SOLUTIONS, STEP_BY_STEP, Hint, Sample
 from agentevo.config import Settings
 from agentevo.errors import ModelError
@@ -14,7 +14,6 @@ from agentevo.models import init_model
 from agentevo.models.scripted import ScriptedModel
 from agentevo.objective import Objective
 from agentevo.recall import Outcome, Turn
-from agentevo.runs.drain import Drain
 from agentevo.runs.worker import World
 from agentevo.stages import Round
 from agentevo_environments import Task, TaskId
@@ -139,10 +138,10 @@ def test_a_run_agent_does_the_episodes_of_a_label_once(
 def test_a_drained_run_agent_says_so_and_goes_on_later(
     make_agent: Callable[..., RunAgent], counter: Any
 ) -> None:
-    drain = Drain()
-    drain.request()
+    stop = StopRequest()
+    stop.request()
     with pytest.raises(DrainedError, match="0 of 2"):
-        make_agent(drain=drain).attempt(counter.tasks(n=3)[1:], label="1-direct")
+        make_agent(stop=stop).attempt(counter.tasks(n=3)[1:], label="1-direct")
     assert len(make_agent().attempt(counter.tasks(n=3)[1:], label="1-direct")) == 2
 
 

@@ -1,0 +1,177 @@
+"""An agent for `quirks` that believes the rules in its prompt and else the documentation."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+
+from agentevo.acquisition.run_agent import RunAgent
+from agentevo.config import Settings
+from agentevo.prompts import REFLECTION_INSTRUCTIONS
+from agentevo.runs.worker import World
+from agentevo.runtime import environment_of, sandbox_of, tasks_of
+from agentevo.updating.in_context import InContextMemory
+from agentevo_environments.packs.quirks import service
+from agentevo_environments.packs.quirks.jobs import Job, commands
+from agentevo_environments.task import Task
+from agentevo_memory import VectorMemory
+
+STATEMENT = re.compile(
+    r"In (?P<world>\w+) (?P<key>\w+) (?P<relation>is|needs|takes) (?P<value>\w+)"
+)
+JOB = re.compile(r"In (?P<world>\w+): (?P<job>[^.]+)\.")
+
+
+def slot_of(key: str, relation: str) -> str:
+    if relation != "is":
+        return f"{ {'needs': 'step', 'takes': 'flag'}[relation] } {key}"
+    if key in service.ACTIONS:
+        return f"command {key}"
+    return f"key {key}" if key in service.KEYS else f"value {key}"
+
+
+def job_of(text: str) -> Job:
+    words = text.split()
+    found: dict[str, Any] = {"place": None, "color": None, "number": None}
+    for word in words[1:]:
+        for name, known in (
+            ("item", service.OBJECTS),
+            ("place", service.PLACES),
+            ("color", service.COLORS),
+        ):
+            if word in known:
+                found[name] = word
+        if word.isdecimal():
+            found["number"] = int(word)
+    return Job(action=words[0], **found)
+
+
+def beliefs_of(text: str, world: str) -> Mapping[str, str]:
+    """What a text states about a world, later statements winning."""
+    return {
+        slot_of(match["key"], match["relation"]): match["value"]
+        for match in STATEMENT.finditer(text)
+        if match["world"] == world
+    }
+
+
+class Believer(BaseChatModel):
+    """Does what the rules, the hint and the documentation say; gives up at the first error."""
+
+    reads_notes: bool = False
+    """Whether notes from memory are believed as well."""
+    corrects: bool = False
+    """Whether the errors of its own episode are believed as well."""
+    ignores: str = ""
+    """A word that makes it ignore all rules when it stands in the prompt."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "believer"
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        return self.bind()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        read = sum(len(message.text) for message in messages) // 4
+        answer = self._answer(messages)
+        written = 4 + len(str(answer.tool_calls) + answer.text) // 4
+        answer.usage_metadata = {
+            "input_tokens": read,
+            "output_tokens": written,
+            "total_tokens": read + written,
+        }
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+    def _answer(self, messages: Sequence[BaseMessage]) -> AIMessage:
+        system, question = messages[0].text, messages[-1].text
+        if system == REFLECTION_INSTRUCTIONS:
+            rules = [match.group(0) for match in STATEMENT.finditer(question)]
+            return AIMessage('{"rules": [' + ", ".join(f'"{rule}"' for rule in rules) + "]}")
+        found = JOB.search(messages[1].text if len(messages) > 1 else system)
+        if found is None or len(messages) == 1:
+            return AIMessage("Read the errors.")
+        told = [message.text for message in messages if isinstance(message, ToolMessage)]
+        errors = [m.text for m in messages if isinstance(m, ToolMessage) and m.status == "error"]
+        if errors and not self.corrects:
+            return AIMessage("I give up.")
+        told_rules = system.partition("Rules, later ones win:")[2]
+        known = system if self.reads_notes else told_rules.partition("Notes from memory.")[0]
+        if self.ignores and self.ignores in system:
+            known = ""
+        believed = "\n".join([known, messages[1].text, *errors])
+        plan = commands(job_of(found["job"]), beliefs_of(believed, found["world"]))
+        done = sum(text == "ok" for text in told)
+        if done >= len(plan):
+            return AIMessage("Done.")
+        call = ToolCall(
+            name="run", args={"command": plan[done]}, id=f"c{len(messages)}", type="tool_call"
+        )
+        return AIMessage("", tool_calls=[call])
+
+
+def quirks_settings(home: Path, **env: Any) -> Settings:
+    """Three worlds of twelve tasks, in a sandbox that every machine can start."""
+    options = {"tasks_per_world": 12, "quirks_per_world": 10, "fewest_per_task": 1}
+    return Settings.model_validate(
+        {
+            "home": home,
+            "env": {"name": "quirks", "n": 36, "options": options} | env,
+            "run": {"concurrency": 2, "durability": "exit", "synchronous": "NORMAL"},
+            "memory": {"k": 16},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def believer() -> type[Believer]:
+    return Believer
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return quirks_settings(tmp_path / "home")
+
+
+@pytest.fixture
+def make_settings() -> Callable[..., Settings]:
+    return quirks_settings
+
+
+@pytest.fixture
+def tasks(settings: Settings) -> Sequence[Task]:
+    return tasks_of(settings)
+
+
+def world_of(settings: Settings) -> World:
+    return World(environment_of(settings, sandbox_factory=lambda: sandbox_of(settings)))
+
+
+@pytest.fixture
+def agent(settings: Settings, tasks: Sequence[Task]) -> RunAgent:
+    return RunAgent(
+        settings,
+        Believer(),
+        lambda: world_of(settings),
+        pool=frozenset(task.id for task in tasks),
+    )
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[InContextMemory]:
+    store = VectorMemory(tmp_path / "memory", embedder="hashing")
+    yield InContextMemory(store, ("default",), k=16)
+    store.close()
