@@ -25,6 +25,16 @@ ROOT = "/tmp/work"
 DEFAULT_LIMITS = Limits(timeout_s=120.0, output_bytes=1 << 20)
 """Limits of one command."""
 
+# Workspaces hold files only; the list of empty folders is kept in one of them between commands.
+_COMMAND = """
+[ -s .agentevo-folders ] && xargs -0 mkdir -p -- < .agentevo-folders
+rm -f .agentevo-folders
+sh -c "$1" 2>&1
+status=$?
+find . -mindepth 1 -type d -empty -print0 > .agentevo-folders
+exit $status
+"""
+
 
 class SandboxBackend(BaseSandbox):
     """A started sandbox, as deepagents wants it.
@@ -54,7 +64,7 @@ class SandboxBackend(BaseSandbox):
             timeout: Seconds, at least 1; the limit of `limits` when None or 0.
         """
         limits = replace(self._limits, timeout_s=float(timeout)) if timeout else self._limits
-        program = Program(argv=("sh", "-c", f"exec 2>&1\n{command}"))
+        program = Program(argv=("sh", "-c", _COMMAND, "sh", command))
         with self._lock:
             result = self._sandbox.exec(program, limits=limits, keep_files=True)
         output = result.stdout + result.stderr

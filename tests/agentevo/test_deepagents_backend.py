@@ -19,23 +19,41 @@ def backend_of(kind: str) -> Iterator[SandboxBackend]:
         yield SandboxBackend(sandbox)
 
 
-class TestEmbedded(SandboxIntegrationTests):
+# Where the public suite still states what deepagents had before version 0.7.
+CHANGED_SINCE = {
+    "test_write_existing_file_fails": "write overwrites a file that exists",
+    "test_glob": "glob returns absolute paths",
+    "test_glob_basic_pattern": "glob returns absolute paths",
+    "test_glob_with_directories": "glob returns absolute paths",
+    "test_glob_hidden_files_explicitly": "glob returns absolute paths",
+    "test_glob_with_character_class": "glob returns absolute paths",
+    "test_glob_with_question_mark": "glob returns absolute paths",
+}
+
+
+class PublicSuite(SandboxIntegrationTests):
     @property
     def sandbox_root_dir(self) -> str:
         return f"{ROOT}/files"
 
+    @pytest.fixture(autouse=True)
+    def expect_changes(self, request: pytest.FixtureRequest) -> None:
+        reason = CHANGED_SINCE.get(request.node.originalname)
+        if reason:
+            request.applymarker(pytest.mark.xfail(reason=f"since 0.7, {reason}", strict=True))
+
+
+@pytest.mark.slow
+class TestEmbedded(PublicSuite):
     @pytest.fixture(scope="class")
     def sandbox(self) -> Iterator[SandboxBackendProtocol]:
         with backend_of("embedded") as backend:
             yield backend
 
 
+@pytest.mark.slow
 @pytest.mark.docker
-class TestDocker(SandboxIntegrationTests):
-    @property
-    def sandbox_root_dir(self) -> str:
-        return f"{ROOT}/files"
-
+class TestDocker(PublicSuite):
     @pytest.fixture(scope="class")
     def sandbox(self, docker_daemon: None) -> Iterator[SandboxBackendProtocol]:
         with backend_of("docker") as backend:

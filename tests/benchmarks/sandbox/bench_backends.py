@@ -156,7 +156,7 @@ def docker_exec(stack: ExitStack) -> Call:
     )
     stack.callback(container.remove, force=True)
     command = ["python3", "-I", "-S", "-c", CODE]
-    return lambda: str(container.exec_run(command).output.decode())  # noqa: PLW0108
+    return lambda: str(container.exec_run(command).output.decode())
 
 
 def docker_run(stack: ExitStack) -> Call:

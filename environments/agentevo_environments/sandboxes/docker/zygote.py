@@ -32,7 +32,7 @@ def serve(orders: socket.socket) -> NoReturn:
         orders: Where orders come from; its end ends the process.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    filtering = seccomp.Filter(local_sockets=True) if seccomp.is_supported() else None
+    filtering = seccomp.Filter(in_namespaces=True) if seccomp.is_supported() else None
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
