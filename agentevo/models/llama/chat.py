@@ -44,7 +44,7 @@ class ChatLlamaEngine(BaseChatModel):
         top_k: 0 is no limit.
         top_p: From 0 to 1.
         min_p: From 0 to 1.
-        seed: Of the sampling; answer i of `n` uses seed + i.
+        seed: Of the sampling, None for another one every time; answer i of `n` uses seed + i.
         max_tokens: Longest answer; None is what the context window leaves.
         stop: Texts that end an answer.
         timeout: Seconds until a request fails, waiting included.
@@ -65,7 +65,7 @@ class ChatLlamaEngine(BaseChatModel):
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
-    seed: int = 0
+    seed: int | None = None
     max_tokens: int | None = None
     stop: list[str] | str | None = None
     timeout: float | None = None

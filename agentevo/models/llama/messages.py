@@ -39,6 +39,7 @@ def to_template(message: BaseMessage, *, separates_calls: bool) -> dict[str, Any
     text = _text(message)
     match message:
         case AIMessage():
+            text += "".join(call["args"] or "" for call in message.invalid_tool_calls)
             calls = [_call(call) for call in message.tool_calls]
             joined = text.rstrip() if calls and separates_calls else text
             more = {"tool_calls": calls} if calls else {}

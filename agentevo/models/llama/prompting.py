@@ -1,5 +1,6 @@
 """From messages and call arguments to requests for the engine."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NotRequired, TypedDict
@@ -21,6 +22,7 @@ from agentevo.models.llama.tools import (
     tools_grammar,
 )
 
+_SEED_BITS: Final = 31
 _ACCEPTED: Final = frozenset(
     {"tools", "tool_choice", "grammar", "client", "answer_schema", "ls_structured_output_format"}
 )
@@ -33,7 +35,7 @@ class Defaults(TypedDict):
     top_k: int
     top_p: float
     min_p: float
-    seed: int
+    seed: int | None
     max_tokens: int | None
     stop: list[str] | str | None
     timeout: float | None
@@ -87,10 +89,11 @@ def prepare(
     said = [to_template(m, separates_calls=template.separates_calls) for m in messages]
     tokens = tuple(template.tokens(said, tools))
     grammar = _grammar(given, tools, choice, _budget(engine, given, len(tokens)))
+    seed = secrets.randbits(_SEED_BITS) if given["seed"] is None else given["seed"]
     requests = [
         EngineRequest(
             tokens=tokens,
-            options=_options(given, grammar, given["seed"] + i),
+            options=_options(given, grammar, seed + i),
             adapters=_adapters(engine, given["adapters"]),
             client=given.get("client", ""),
             timeout_s=given["timeout"],

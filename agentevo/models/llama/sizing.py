@@ -1,5 +1,6 @@
 """How large an engine is: its settings, the context that follows, and whether that fits."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from agentevo.errors import ModelError
 from agentevo.models.llama.context import ContextShape
 from agentevo.models.llama.model import LlamaModel
 
+_LOG = logging.getLogger(__name__)
 _DEFAULT_CTX: Final = 4096
 _SMALL_MODEL_BYTES: Final = 64 << 20
 _MOST_SEQUENCES: Final = 256
@@ -57,7 +59,10 @@ class EngineSettings:
 
 def shape_of(model: LlamaModel, settings: EngineSettings) -> ContextShape:
     """Return the sizes of the context that the settings mean for a model."""
-    n_ctx = min(settings.n_ctx or _DEFAULT_CTX, model.trained_ctx)
+    wanted = settings.n_ctx or min(_DEFAULT_CTX, model.trained_ctx)
+    n_ctx = min(wanted, model.trained_ctx)
+    if n_ctx < wanted:
+        _LOG.warning("n_ctx %d is cut to %d, what %r was trained on", wanted, n_ctx, model.name)
     full = n_ctx * settings.max_sequences
     affordable = settings.kv_bytes // max(model.kv_bytes_per_token, 1)
     small = model.file.path.stat().st_size < _SMALL_MODEL_BYTES

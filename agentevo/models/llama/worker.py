@@ -179,7 +179,7 @@ class Worker:
             request = self._active[piece.sequence]
             request.done += len(piece.tokens)
             if piece.wants_logits:
-                if not request.generated:
+                if len(piece.tokens) > 1 or not request.generated:
                     self.reuse.prefilled(request)
                 self._choose(request, logits[row], likeliest[row])
                 row += 1

@@ -43,7 +43,7 @@ class Sizes(NamedTuple):
 def find_model() -> Path | None:
     shipped = sorted((ROOT / "agentevo" / "seed_model").glob("*.gguf"))
     shared = Path(os.environ.get("AGENTEVO_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    found = [*shipped, *sorted(shared.glob("seed-prototype.gguf"))]
+    found = [*shipped[::-1], *sorted(shared.glob("seed-prototype.gguf"))]
     return found[0] if found else None
 
 

@@ -18,6 +18,7 @@ from agentevo.models.llama.chat import ChatLlamaEngine
 from agentevo.models.llama.engine import LlamaEngine
 from agentevo.models.llama.errors import SchemaError
 from agentevo.models.llama.gbnf import literal
+from agentevo.models.llama.messages import to_template
 from agentevo.models.llama.model import LlamaModel
 
 RULES = "You operate a machine with the tool run.\nRules:\n- In Moki, the command for move is zabo."
@@ -116,6 +117,21 @@ def test_malformed_call_is_invalid_whole_and_streamed(chat: ChatLlamaEngine) -> 
         (bad,) = message.invalid_tool_calls
         assert '"command": ' in bad["args"]
     assert "not valid JSON" in answer.invalid_tool_calls[0]["error"]
+
+
+def test_malformed_call_stays_in_the_conversation(chat: ChatLlamaEngine) -> None:
+    text = 'Plan.<tool_call>{"name": </tool_call>'
+    answer = answering(chat, text, tools=[_definition()]).invoke("hi")
+    assert answer.text == "Plan."
+    assert to_template(answer, separates_calls=False)["content"] == text
+
+
+def test_without_a_seed_answers_differ_and_with_one_they_repeat(chat: ChatLlamaEngine) -> None:
+    def texts(**options: Any) -> set[str]:
+        return {chat.invoke(TASK, temperature=2.0, **options).text for _ in range(4)}
+
+    assert len(texts()) > 1
+    assert len(texts(seed=7)) == 1
 
 
 def test_agent_gets_an_error_for_an_unknown_tool_and_for_wrong_arguments(
