@@ -63,14 +63,11 @@ def rules(memory: InContextMemory, *statuses: str) -> set[str]:
 MOVE, LIFT = f"In {WORLD} move is zabo", f"In {WORLD} lift needs warm"
 
 
-def reflect(memory: InContextMemory, replay: object, **changes: object) -> ReflectRules:
+def reflect(
+    memory: InContextMemory, replay: Replay | None, *, resolve: bool = True
+) -> ReflectRules:
     return ReflectRules(
-        memory,
-        "quirks",
-        reflect_on_errors,
-        "errors@1",
-        replay=replay,
-        **changes,  # type: ignore[arg-type]
+        memory, "quirks", reflect_on_errors, "errors@1", replay=replay, resolve=resolve
     )
 
 
