@@ -78,7 +78,7 @@ def collect(stack: ExitStack) -> Contenders:
         "embedded": lambda stack: sandbox_call(stack, EmbeddedSandbox()),
         "docker, uid": lambda stack: sandbox_call(stack, DockerSandbox()),
         "docker, container": lambda stack: sandbox_call(
-            stack, DockerSandbox(per_exec="container", spare=4)
+            stack, DockerSandbox(per_exec="container", spare=1)
         ),
         "bare fork server": fork_server,
         "plain subprocess": lambda _: command_call([sys.executable, "-I", "-S", "-c", CODE]),
