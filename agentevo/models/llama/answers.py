@@ -1,7 +1,8 @@
 """From the engine's answers to LangChain results, whole or in chunks."""
 
+import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
@@ -73,6 +74,42 @@ class AnswerStream:
             return AIMessageChunk(content=part)
         self._calls += 1
         return AIMessageChunk(content="", tool_call_chunks=[_call_chunk(part, self._calls - 1)])
+
+
+def stream_answer(call: Call) -> Generator[ChatGenerationChunk]:
+    """Yield the first answer to a call; leaving early cancels it."""
+    answer = AnswerStream(call)
+    generation = call.engine.submit(call.requests[0], stream=True, wait_s=None)
+    try:
+        for delta in generation:
+            yield from answer.chunks(delta)
+    finally:
+        generation.cancel()
+
+
+async def astream_answer(call: Call) -> AsyncGenerator[ChatGenerationChunk]:
+    """Yield the first answer to a call; leaving early, or cancelling the task, cancels it."""
+    answer = AnswerStream(call)
+    loop = asyncio.get_running_loop()
+    deltas: asyncio.Queue[Delta] = asyncio.Queue()
+
+    def receive(delta: Delta) -> None:
+        loop.call_soon_threadsafe(deltas.put_nowait, delta)
+
+    generation = await asyncio.to_thread(
+        call.engine.submit, call.requests[0], listener=receive, wait_s=None
+    )
+    try:
+        is_last = False
+        while not is_last:
+            delta = await deltas.get()
+            if delta.error is not None:
+                raise delta.error
+            is_last = delta.is_last
+            for chunk in answer.chunks(delta):
+                yield chunk
+    finally:
+        generation.cancel()
 
 
 def _call_chunk(part: ParsedCall | BrokenCall, index: int) -> ToolCallChunk:

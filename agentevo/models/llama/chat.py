@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -14,10 +16,9 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from agentevo.models.llama.answers import AnswerStream, to_result
+from agentevo.models.llama.answers import astream_answer, stream_answer, to_result
 from agentevo.models.llama.engine import LlamaEngine
 from agentevo.models.llama.prompting import Call, Defaults, prepare
-from agentevo.models.llama.request import Delta
 from agentevo.models.llama.structured import (
     Method,
     StructuredParser,
@@ -87,6 +88,8 @@ class ChatLlamaEngine(BaseChatModel):
         """
         super().model_post_init(context)
         self._template = ChatTemplate.of(self.engine.model, self.chat_template)
+        if self.profile is None:
+            self.profile = ModelProfile(max_input_tokens=self.engine.n_ctx, tool_calling=True)
 
     @classmethod
     def from_uri(cls, uri: str = "", **options: Any) -> Self:
@@ -100,7 +103,7 @@ class ChatLlamaEngine(BaseChatModel):
             ModelError: The file cannot be loaded, or an option is unknown.
         """
         parsed = parse_uri(uri)
-        engine = shared_engine(parsed.path, parsed.settings)
+        engine = shared_engine(parsed)
         given: dict[str, Any] = dict(parsed.sampling)
         if parsed.loras:
             loaded = [(engine.model.adapters.load(path).id, s) for path, s in parsed.loras]
@@ -243,17 +246,11 @@ class ChatLlamaEngine(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = self._prepare(messages, stop, kwargs)
-        answer = AnswerStream(call)
-        generation = self.engine.submit(call.requests[0], stream=True, wait_s=None)
-        try:
-            for delta in generation:
-                for chunk in answer.chunks(delta):
-                    if run_manager:
-                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
-        finally:
-            generation.cancel()
+        with closing(stream_answer(self._prepare(messages, stop, kwargs))) as chunks:
+            for chunk in chunks:
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
     async def _astream(
         self,
@@ -262,30 +259,22 @@ class ChatLlamaEngine(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        call = self._prepare(messages, stop, kwargs)
-        answer = AnswerStream(call)
-        loop = asyncio.get_running_loop()
-        deltas: asyncio.Queue[Delta] = asyncio.Queue()
+        async with aclosing(astream_answer(self._prepare(messages, stop, kwargs))) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
 
-        def receive(delta: Delta) -> None:
-            loop.call_soon_threadsafe(deltas.put_nowait, delta)
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text that is not a prompt."""
+        return self.engine.model.vocabulary.tokenize_plain(text)
 
-        generation = await asyncio.to_thread(
-            self.engine.submit, call.requests[0], listener=receive, wait_s=None
-        )
-        try:
-            is_last = False
-            while not is_last:
-                delta = await deltas.get()
-                if delta.error is not None:
-                    raise delta.error
-                is_last = delta.is_last
-                for chunk in answer.chunks(delta):
-                    if run_manager:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
-        finally:
-            generation.cancel()
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: _Tools | None = None
+    ) -> int:
+        """Return the exact length of the prompt that these messages and tools become."""
+        formatted = [convert_to_openai_tool(tool) for tool in tools or ()]
+        return len(self._prepare(messages, None, {"tools": formatted}).requests[0].tokens)
 
     def _prepare(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]

@@ -29,8 +29,12 @@ class LlamaModel:
         gate: Held shared by whoever decodes, exclusively by whoever changes `adapters`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, gpu_layers: int = 0) -> None:
         """Load the model.
+
+        Args:
+            path: The GGUF file.
+            gpu_layers: Layers computed on a GPU, where llama.cpp was built for one.
 
         Raises:
             ModelError: The file is missing, damaged, no text generator, or does not fit in memory.
@@ -38,7 +42,7 @@ class LlamaModel:
         self.file = _check_model(read_gguf(path))
         lib = library()
         params = lib.llama_model_default_params()
-        params.n_gpu_layers = 0
+        params.n_gpu_layers = gpu_layers
         self.pointer: Any = lib.llama_model_load_from_file(str(self.file.path).encode(), params)
         if is_null(self.pointer):
             raise ModelError(f"llama.cpp refuses {str(path)!r}: {last_complaint()}")

@@ -33,12 +33,14 @@ class ModelUri:
         settings: Of the engine.
         sampling: Options of the chat model.
         loras: Adapter files with their scales.
+        gpu_layers: Of the model.
     """
 
     path: Path
     settings: EngineSettings
     sampling: Mapping[str, Any]
     loras: tuple[tuple[str, float], ...]
+    gpu_layers: int = 0
 
 
 def parse_uri(uri: str) -> ModelUri:
@@ -51,37 +53,43 @@ def parse_uri(uri: str) -> ModelUri:
     settings: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     loras: list[tuple[str, float]] = []
+    gpu_layers = 0
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name == "lora":
             loras.append(_lora(text))
+        elif name == "gpu_layers":
+            gpu_layers = _number(name, text, int)
         elif name in _SETTINGS:
             settings[name] = _number(name, text, float if name == "turn_s" else int)
         elif name in _SAMPLING:
             sampling[name] = _number(name, text, _SAMPLING[name])
         else:
-            known = ", ".join(["lora", *_SETTINGS, *_SAMPLING])
+            known = ", ".join(["lora", "gpu_layers", *_SETTINGS, *_SAMPLING])
             raise ModelError(f"unknown option {name!r} in {uri!r}; allowed: {known}")
     found = Path(path).expanduser() if path else seed_path()
-    return ModelUri(found, EngineSettings(**settings), sampling, tuple(loras))
+    return ModelUri(found, EngineSettings(**settings), sampling, tuple(loras), gpu_layers)
 
 
-def shared_engine(path: Path, settings: EngineSettings) -> LlamaEngine:
-    """Return the engine for a file, which lives as long as someone holds it.
+def shared_engine(uri: ModelUri) -> LlamaEngine:
+    """Return the engine of a line, which lives as long as someone holds it.
 
     Raises:
         ModelError: The file cannot be loaded.
     """
+    path, settings = uri.path, uri.settings
     try:
         stamp = path.stat()
     except OSError as error:
         raise ModelError(
             f"no model file at {str(path)!r} ({error.strerror}); give a path"
         ) from error
-    key = (path.resolve(), stamp.st_mtime_ns, stamp.st_size, settings)
+    key = (path.resolve(), stamp.st_mtime_ns, stamp.st_size, uri.gpu_layers, settings)
     with _lock:
         engine = _engines.get(key)
         if engine is None or engine.is_closed:
-            engine = _engines[key] = LlamaEngine(LlamaModel(path), settings)
+            engine = _engines[key] = LlamaEngine(
+                LlamaModel(path, gpu_layers=uri.gpu_layers), settings
+            )
         return engine
 
 
