@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 
 from agentevo.cli.memory_changes import add_changes
 from agentevo.cli.memory_store import (
@@ -20,9 +19,13 @@ from agentevo.cli.memory_store import (
     summary,
 )
 from agentevo.cli.output import JsonFlag, emit, table
+from agentevo_memory.acceptance import check_choice
 from agentevo_memory.history import Lineage, changes, lineage, records_at
 from agentevo_memory.journal import Selection
-from agentevo_memory.record import Kind, Record, Status
+from agentevo_memory.record import KINDS, STATUSES, Kind, Record, Status
+
+if TYPE_CHECKING:
+    from agentevo_memory import Hit
 
 app = typer.Typer(help="Look into the memory and change it.", no_args_is_help=True)
 
@@ -75,7 +78,7 @@ def search(
 
     store = open_store(ctx, path, read_only=True)
     spaces = [labels_of(store.journal, namespace)] if namespace else store.journal.namespaces()
-    hits = []
+    hits: list[Hit] = []
     for space in spaces:
         hits += store.search(Query(text=text, namespace=space, kinds=_kinds(kind), k=k)).hits
     hits = sorted(hits, key=lambda hit: -hit.score)[:k]
@@ -250,16 +253,12 @@ def _show_records(ctx: typer.Context, records: Sequence[Record], as_json: bool) 
 
 
 def _kinds(given: Sequence[str] | None) -> tuple[Kind, ...]:
-    from agentevo_memory.record import KINDS, check_choice
-
     for kind in given or ():
         check_choice("kind", kind, KINDS)
     return tuple(kind for kind in KINDS if kind in (given or ()))
 
 
 def _statuses(given: Sequence[str] | None) -> tuple[Status, ...]:
-    from agentevo_memory.record import STATUSES, check_choice
-
     for status in given or ():
         check_choice("status", status, STATUSES)
     return tuple(status for status in STATUSES if status in (given or ()))

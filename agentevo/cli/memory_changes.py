@@ -44,7 +44,8 @@ def insert(
 
     Example: agentevo memory insert "the server listens on port 8080"
     """
-    from agentevo_memory.record import KINDS, Draft, Provenance, check_choice
+    from agentevo_memory.acceptance import check_choice
+    from agentevo_memory.record import KINDS, Draft, Provenance
 
     check_choice("kind", kind, KINDS)
     draft = Draft(
@@ -106,8 +107,8 @@ def forget(
 
     Example: agentevo memory forget --policy decay --dry-run
     """
+    from agentevo_memory.acceptance import check_choice
     from agentevo_memory.operations.forget import POLICIES, Policy
-    from agentevo_memory.record import check_choice
 
     store = open_store(ctx, path)
     if policy == "ids" and not ids:

@@ -8,8 +8,9 @@ from agentevo_memory.record import Draft, Outcome, Provenance, Record
 if TYPE_CHECKING:
     from agentevo_memory.operations.feedback import Feedback
     from agentevo_memory.operations.forget import Policy
-    from agentevo_memory.operations.insert import InsertResult, Verdict
+    from agentevo_memory.operations.insert import InsertResult
     from agentevo_memory.operations.revoke import Taint
+    from agentevo_memory.operations.screening import Verdict
     from agentevo_memory.retrieval import Hit, Query
     from agentevo_memory.store import VectorMemory
 
@@ -39,7 +40,7 @@ _HOMES = {
     "Query": "retrieval",
     "Taint": "operations.revoke",
     "VectorMemory": "store",
-    "Verdict": "operations.insert",
+    "Verdict": "operations.screening",
 }
 
 

@@ -12,6 +12,8 @@ from agentevo_memory.indexes.base import DenseIndex
 
 _TEXTS = ("the server listens on port 8080", "alice likes green tea", "x", "日本語のテキスト")
 _NEAR = 1e-3
+_PUT = 4
+_SLOTTED = 2
 
 
 def check_embedder(embedder: Embedder) -> None:
@@ -38,14 +40,14 @@ def check_index(make: Callable[[], DenseIndex]) -> None:
     axes = np.eye(8, dtype=np.float32)
     index.put("a", 0, [1, 2, 3], axes[:3])
     index.put("b", 0, [4], axes[:1])
-    _require(len(index) == 4, "every vector counts")
+    _require(len(index) == _PUT, "every vector counts")
     _require(_found(index, "a", axes[0]) == [1, 2, 3], "only the asked partition is read")
     _require(_found(index, "none", axes[0]) == [], "an unknown partition holds nothing")
     index.put("a", 0, [1], axes[5:6])
-    _require(len(index) == 4, "a second put replaces the first")
+    _require(len(index) == _PUT, "a second put replaces the first")
     _require(_found(index, "a", axes[5])[0] == 1, "the replaced vector is the one found")
     index.put("a", 1, [2], axes[6:7])
-    _require(_found(index, "a", axes[6])[0] == 2, "further slots are searched")
+    _require(_found(index, "a", axes[6])[0] == _SLOTTED, "further slots are searched")
     _require(_found(index, "a", axes[6]).count(2) == 1, "a record is found once")
     allowed = np.zeros(5, dtype=np.bool_)
     allowed[3] = True
@@ -55,9 +57,9 @@ def check_index(make: Callable[[], DenseIndex]) -> None:
     _require(abs(float(scores[0]) - 1) < _NEAR, "scores take the best slot")
     _require(bool(np.isnan(scores[2])), "the score of an unknown record is NaN")
     index.flush()
-    _require(_found(index, "a", axes[6])[0] == 2, "flushing changes no answer")
+    _require(_found(index, "a", axes[6])[0] == _SLOTTED, "flushing changes no answer")
     index.remove([2, 99])
-    _require(2 not in _found(index, "a", axes[6]), "a removed record is not found")
+    _require(_SLOTTED not in _found(index, "a", axes[6]), "a removed record is not found")
     index.close()
     index.close()
 

@@ -14,7 +14,7 @@ _CJK = "぀-ヿ㐀-䶿一-鿿豈-﫿가-힯"
 _WORD = re.compile(rf"[a-z0-9à-öø-ɏЀ-ӿ]+|[{_CJK}]+", re.IGNORECASE)
 _CJK_RUN = re.compile(rf"[{_CJK}]")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+)*%?")
-_EDGES = ".,;:!\"'()[]{}…。，；：！（）「」『』“”‘’"
+_EDGES = ".,;:!\"'()[]{}\u2026\u3002\uff0c\uff1b\uff1a\uff01\uff08\uff09\u300c\u300d\u300e\u300f\u201c\u201d\u2018\u2019"
 _FILLERS = frozenset({"a", "an", "the", "please", "just", "really", "very", "also"})
 _NEGATIONS = frozenset(
     [
@@ -169,7 +169,7 @@ def words_in_order(text: str) -> list[str]:
     words (`-5`, `x<3`, `a.b`) and question marks stay.
     """
     words: list[str] = []
-    for raw in text.replace("’", "'").split():
+    for raw in text.replace("\u2019", "'").split():
         word = raw.strip(_EDGES).casefold()
         word = _CONTRACTIONS.get(word, word)
         if word.endswith("n't"):

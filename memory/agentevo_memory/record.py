@@ -9,8 +9,9 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
+from agentevo_memory.acceptance import LABEL_CHARS, check_choice, check_namespace, check_text
 from agentevo_memory.errors import RecordError
 
 Kind = Literal["experience", "rule", "skill", "fact", "summary"]
@@ -37,8 +38,6 @@ INSTRUCTING_TRUST = 0.6
 """From this trust on, a record's text may become an instruction without being verified."""
 
 GIST_CHARS = 600
-TEXT_CHARS = 4 * 1024 * 1024
-LABEL_CHARS = 200
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -229,57 +228,6 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     origin["parents"] = tuple(origin.get("parents", ()))
     given["provenance"] = Provenance(**origin)
     return given
-
-
-def check_text(name: str, text: object, limit: int = TEXT_CHARS) -> str:
-    """Return `text` if it can be stored.
-
-    Raises:
-        RecordError: If it is no str, too long, or holds control characters or lone surrogates.
-    """
-    if not isinstance(text, str):
-        raise RecordError(f"{name} must be str, got {type(text).__name__}; decode it first")
-    if len(text) > limit:
-        raise RecordError(f"{name} has {len(text)} characters; at most {limit}: shorten it")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise RecordError(
-            f"{name} holds the lone surrogate {text[error.start]!r} at {error.start}; "
-            "decode the bytes with errors='replace'"
-        ) from None
-    if not text.isprintable():
-        for position, character in enumerate(text):
-            if character < " " and character not in "\n\t\r":
-                raise RecordError(
-                    f"{name} holds the control character {character!r} at {position}; "
-                    "binary content is not text: store a description or a path"
-                )
-    return text
-
-
-def check_namespace(namespace: object) -> tuple[str, ...]:
-    """Return `namespace` if it is one.
-
-    Raises:
-        RecordError: If it is not a tuple of one to eight non-empty printable labels.
-    """
-    if not isinstance(namespace, tuple) or not 1 <= len(namespace) <= 8:
-        raise RecordError(
-            f"namespace must be a tuple of 1 to 8 labels, got {namespace!r}; such as ('me',)"
-        )
-    for label in namespace:
-        if not isinstance(label, str) or not label or not label.isprintable():
-            raise RecordError(f"{label!r} in namespace {namespace!r} is not a printable label")
-        if len(label) > LABEL_CHARS:
-            raise RecordError(f"namespace label of {len(label)} characters; at most {LABEL_CHARS}")
-    return cast("tuple[str, ...]", namespace)
-
-
-def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Raise RecordError, listing what is allowed, unless `value` is one of it."""
-    if value not in allowed:
-        raise RecordError(f"unknown {name} {value!r}; allowed: {', '.join(allowed)}")
 
 
 def check_draft(draft: Draft) -> None:

@@ -6,7 +6,7 @@ breaks ties only.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from agentevo_memory.language import cjk_share, negations_in, numbers_in, text_k
 from agentevo_memory.record import RECALLABLE, Kind, Record, Status
 
 Scores = NDArray[np.float32]
+CJK_SHARE = 0.3
+FLAT = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,12 @@ class Hit:
 
 def weights_for(text: str, languages: frozenset[str], learned: Weights) -> Weights:
     """Return the weights for a query: lexical only for a script the embedder does not know."""
-    if "cjk" not in languages and cjk_share(text) > 0.3:
+    if "cjk" not in languages and cjk_share(text) > CJK_SHARE:
         return LEXICAL_ONLY
     return learned
 
 
-def fuse(pool: Pool, retention: Scores, weights: Weights) -> dict[str, Scores]:
+def fuse(pool: Pool, weights: Weights) -> dict[str, Scores]:
     """Return the contribution of each channel to each candidate's score."""
     dense = np.nan_to_num(pool.dense, nan=-1.0)
     return {
@@ -112,7 +114,6 @@ def fuse(pool: Pool, retention: Scores, weights: Weights) -> dict[str, Scores]:
         "lexical": weights.lexical * spread(pool.lexical + weights.context * pool.near_lexical),
         "entity": weights.entity * pool.entity,
         "question": -weights.question * pool.question,
-        "retention": weights.retention * retention,
     }
 
 
@@ -127,7 +128,7 @@ def spread(values: Scores) -> Scores:
     if not len(values):
         return values
     low, high = values.min(), values.max()
-    if high - low < 1e-9:
+    if high - low < FLAT:
         return np.where(values > 0, np.float32(1), np.float32(0))
     return np.asarray((values - low) / (high - low), dtype=np.float32)
 
@@ -149,27 +150,40 @@ def learn(weights: Weights, explain: Mapping[str, float], helped: bool) -> Weigh
     return replace(weights, dense=dense, lexical=1 - dense)
 
 
-def choose(hits: Sequence[Hit], query: Query) -> list[Hit]:
+def choose(hits: Iterable[Hit], query: Query) -> list[Hit]:
     """Return the hits to show: above the floor, without repetitions, within quotas and budget."""
     chosen: list[Hit] = []
-    seen: set[tuple[bytes, tuple[str, ...], int]] = set()
+    shown = _Shown()
     left = dict(query.quotas)
     tokens = math.inf if query.budget_tokens is None else query.budget_tokens
     for hit in hits:
-        if len(chosen) == query.k:
-            break
         if hit.evidence < query.floor or left.get(hit.record.kind, 1) <= 0:
             continue
-        cost = count_tokens(hit.record.text)
-        marks = _marks(hit.record)
-        if cost > tokens or (query.collapse and marks in seen):
+        cost = 0 if query.budget_tokens is None else count_tokens(hit.record.text)
+        if cost > tokens or (query.collapse and shown.repeats(hit.record)):
             continue
         chosen.append(hit)
-        seen.add(marks)
         tokens -= cost
         if hit.record.kind in left:
             left[hit.record.kind] -= 1
+        if len(chosen) == query.k:
+            break
     return chosen
+
+
+class _Shown:
+    """The texts chosen so far; compared in full only where their words begin alike."""
+
+    def __init__(self) -> None:
+        self._alike: dict[frozenset[str], list[Record]] = {}
+
+    def repeats(self, record: Record) -> bool:
+        """Take in a record; return whether an earlier one says the same in other inflections."""
+        words = record.indexed_text.casefold().split()
+        others = self._alike.setdefault(frozenset(word[:3] for word in words), [])
+        repeated = any(_marks(other) == _marks(record) for other in others)
+        others.append(record)
+        return repeated
 
 
 def count_tokens(text: str) -> int:

@@ -19,21 +19,12 @@ from agentevo_memory.errors import RecordError, StoreReadOnlyError
 from agentevo_memory.follower import Follower, Progress, View, embed_missing, historical_view
 from agentevo_memory.indexes.choice import choose_index
 from agentevo_memory.journal import Journal
-from agentevo_memory.operations.insert import InsertResult, Offer, Verifier, insert
+from agentevo_memory.operations import reflect as reflecting
+from agentevo_memory.operations.insert import InsertResult, Offer, insert
 from agentevo_memory.operations.put import Entry, put
 from agentevo_memory.operations.put import remove as drop
-from agentevo_memory.operations.reflect import (
-    Context,
-    Reflection,
-    Reflector,
-    Scope,
-    carry_out,
-    drafts,
-    experience_ids,
-    gather,
-    input_key,
-    preview,
-)
+from agentevo_memory.operations.reflect import Reflection, Reflector, Scope
+from agentevo_memory.operations.screening import Verifier
 from agentevo_memory.operations.search import (
     SearchResult,
     check_query,
@@ -113,7 +104,7 @@ class VectorMemory(Upkeep):
         vectors: Vectors | None = None,
         idempotency_keys: Sequence[str] = (),
     ) -> list[InsertResult]:
-        """Take in records in one transaction: all of them or none."""
+        """Take in records in one transaction: all or none."""
         if not drafts:
             return []
         keys = idempotency_keys or [""] * len(drafts)
@@ -187,9 +178,9 @@ class VectorMemory(Upkeep):
         """Turn experiences into rules by a callable; see `operations.reflect`.
 
         Args:
-            reflector: Reads the material and proposes operations on rules.
+            reflector: Proposes operations on rules.
             scope: Which experiences; by default those of the default namespace.
-            reflector_id: Its name and version; a set of experiences is reflected on once per id.
+            reflector_id: A set of experiences is reflected on once per id.
             verify: Checks each new rule; one that passes is active at once.
             dry_run: Only say what would happen.
 
@@ -198,22 +189,24 @@ class VectorMemory(Upkeep):
         """
         where = scope or Scope()
         name = reflector_id or getattr(reflector, "__qualname__", type(reflector).__name__)
-        material = gather(self.journal, where)
-        ids = experience_ids(material)
+        material = reflecting.gather(self.journal, where)
+        ids = reflecting.experience_ids(material)
         if not ids:
             return Reflection((), ())
-        done = self.journal.remembered(input_key(material, where, name))
+        done = self.journal.remembered(reflecting.input_key(material, where, name))
         if done is not None and not dry_run:
             return Reflection((), ids, repeated=True)
-        context = Context(where, material, lambda draft: self._offer(draft, verify), name)
+        context = reflecting.Context(
+            where, material, lambda draft: self._offer(draft, verify), name
+        )
         proposals = list(reflector(material))
-        drafts(proposals, context)
+        reflecting.drafts(proposals, context)
         if dry_run:
-            return Reflection(preview(proposals, material), ids)
+            return Reflection(reflecting.preview(proposals, material), ids)
         with self._writing("reflect", Provenance(actor=name, run_id=where.run_id)) as tx:
-            if self.journal.remembered(input_key(material, where, name)) is not None:
+            if self.journal.remembered(reflecting.input_key(material, where, name)) is not None:
                 return Reflection((), ids, repeated=True)
-            steps = carry_out(self.journal, tx, proposals, context)
+            steps = reflecting.carry_out(self.journal, tx, proposals, context)
             return Reflection(steps, ids, operation=tx.operation)
 
     def import_lines(self, lines: Iterable[str], *, trusted: bool = False) -> Imported:

@@ -3,7 +3,6 @@
 The base of `VectorMemory`. Nothing here embeds or searches by itself.
 """
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from agentevo_memory.chain import Verification
 from agentevo_memory.errors import RecordError
 from agentevo_memory.journal import Journal, Selection
 from agentevo_memory.operations.erase import Receipt, erase, finish_scrubbing
-from agentevo_memory.operations.feedback import Feedback, credit, mark_recalled
+from agentevo_memory.operations.feedback import Feedback, credit, learned_weights, mark_recalled
 from agentevo_memory.operations.forget import Forgetting, Policy, forget
 from agentevo_memory.operations.put import remove
 from agentevo_memory.operations.revoke import Revocation, Taint, revoke
@@ -51,9 +50,7 @@ class Upkeep:
 
     def weights(self, namespace: tuple[str, ...]) -> Weights:
         """Return the weights that searches in a namespace use: the default, or learned ones."""
-        name = "weights:" + "\x1f".join(namespace)
-        rows = self.journal.query("SELECT value FROM meta WHERE name=?", (name,))
-        return Weights(**json.loads(rows[0][0])) if rows else Weights()
+        return learned_weights(self.journal, namespace)
 
     def mark_recalled(self, ids: Sequence[str], *, run_id: str) -> None:
         """Note that records stood in the prompts of a run.
@@ -73,7 +70,7 @@ class Upkeep:
             Whether this was new.
         """
         with self._writing("feedback", Provenance(run_id=given.run_id)) as tx:
-            return credit(self, tx, given, self._explained)
+            return credit(self.journal, tx, given, self._explained)
 
     def promote(self, record_id: str, *, verifier: str, evidence: str = "") -> Record:
         """Make a candidate active because it was verified.

@@ -98,9 +98,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_a_typed_error_and_nothing_is_lost(small_disk: Path) -> None:
     memory = VectorMemory(small_disk / "store", embedder=HashingEmbedder(), index="exact")
     kept: list[str] = []
-    with pytest.raises(StoreWriteError, match="disk is full"):
+
+    def fill_up() -> None:
         for number in range(2_000):
             kept.append(memory.insert(f"note {number} " + "x" * 2_000).id)
+
+    with pytest.raises(StoreWriteError, match="disk is full"):
+        fill_up()
     assert kept
     assert {record.id for record in memory.records()} == set(kept)
     assert memory.verify().intact

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from agentevo_memory import Draft, Provenance, RecordError, VectorMemory
 from agentevo_memory.embedding.hashing import HashingEmbedder
 from agentevo_memory.record import KINDS
-from agentevo_memory.transfer import export_lines, export_markdown, parse
+from agentevo_memory.transfer import export_lines, export_markdown
 
 texts = st.text(
     st.characters(blacklist_categories=("Cs", "Cc"), whitelist_characters="\n"), min_size=1

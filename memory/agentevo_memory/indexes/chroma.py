@@ -7,7 +7,6 @@ owner left, or that Chroma answers wrongly from, are thrown away and filled agai
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.errors import IndexDamagedError, IndexOwnedError
+from agentevo_memory.errors import IndexDamagedError
 from agentevo_memory.indexes.base import Nearest
+from agentevo_memory.indexes.chroma_files import digest, digests, lock, open_client
 from agentevo_memory.indexes.exact import ExactIndex, best_of
 
 FLUSH = 2_000
@@ -55,7 +55,7 @@ class ChromaIndex:
         self._manifest = folder / "chroma.json"
         self._model_id = model_id
         self._url = url
-        self._lock = _lock(folder / "chroma.lock")
+        self._lock = lock(folder / "chroma.lock")
         self._tail = ExactIndex()
         self._held: dict[str, dict[int, int]] = {}
         self._collections: dict[str, Any] = {}
@@ -116,8 +116,9 @@ class ChromaIndex:
 
     def settle(self) -> None:
         """Drop what was held from before and has not been put again: it is out of date."""
-        unconfirmed, self._unconfirmed = self._unconfirmed or {}, None
-        for key, rids in unconfirmed.items():
+        stale = dict(self._unconfirmed or {})
+        self._unconfirmed = None
+        for key, rids in stale.items():
             self._delete(key, [rid for rid in rids if rid in self._held.get(key, {})])
 
     def flush(self, limit: int | None = None) -> None:
@@ -151,9 +152,9 @@ class ChromaIndex:
         state = self._read_manifest()
         self._name = state["name"]
         self._manifest.unlink()
-        if not self._url and _digests(self._folder / self._name) != state["files"]:
+        if not self._url and digests(self._folder / self._name) != state["files"]:
             raise IndexDamagedError("the files of the Chroma index are not what was written")
-        self._client = _client(self._folder / self._name, self._url)
+        self._client = open_client(self._folder / self._name, self._url)
         self._held = {
             key: {int(rid): crc for rid, crc in held.items()} for key, held in state["held"].items()
         }
@@ -185,7 +186,7 @@ class ChromaIndex:
             shutil.rmtree(old, ignore_errors=True)
         self._held, self._collections = {}, {}
         self._name = f"chroma-{secrets.token_hex(6)}"
-        self._client = _client(self._folder / self._name, self._url)
+        self._client = open_client(self._folder / self._name, self._url)
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
@@ -195,7 +196,7 @@ class ChromaIndex:
             raise IndexDamagedError("there is no Chroma index, or its owner was killed") from None
         except (ValueError, OSError) as error:
             raise IndexDamagedError(f"the manifest cannot be read: {error}") from error
-        if check != _digest(content.encode()):
+        if check != digest(content.encode()):
             raise IndexDamagedError("the manifest is not what was written")
         if (state["model"], state["url"]) != (self._model_id, self._url):
             raise IndexDamagedError("the Chroma index belongs to another embedder or server")
@@ -207,11 +208,11 @@ class ChromaIndex:
             "model": self._model_id,
             "url": self._url,
             "held": self._held,
-            "files": {} if self._url else _digests(self._folder / self._name),
+            "files": {} if self._url else digests(self._folder / self._name),
         }
         content = json.dumps(state)
         draft = self._manifest.with_suffix(".new")
-        draft.write_text(f"{content}\n{_digest(content.encode())}")
+        draft.write_text(f"{content}\n{digest(content.encode())}")
         draft.replace(self._manifest)
 
     def _upsert(self, key: str, rids: list[int], vectors: Vectors) -> None:
@@ -273,36 +274,3 @@ class ChromaIndex:
 
 def _key(partition: str, slot: int) -> str:
     return f"{partition}\x1d{slot}"
-
-
-def _lock(path: Path) -> int:
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        raise IndexOwnedError(
-            f"another process owns the Chroma index in {str(path.parent)!r}; "
-            "this one searches exactly"
-        ) from None
-    return file
-
-
-def _client(folder: Path, url: str) -> Any:
-    import chromadb
-    from chromadb.config import Settings
-
-    settings = Settings(anonymized_telemetry=False)
-    if not url:
-        return chromadb.PersistentClient(str(folder), settings=settings)
-    host, _, port = url.partition("://")[2].partition(":")
-    return chromadb.HttpClient(host=host, port=int(port or 8000), settings=settings)
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): _digest(path.read_bytes()) for path in files}
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

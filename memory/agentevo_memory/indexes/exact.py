@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from agentevo_memory.indexes.base import Nearest
 
 FULL_SCAN_ROWS = 4_000
-SHORTLIST = 12
-SHORTLIST_MIN = 600
+SHORTLIST = 6
+SHORTLIST_MIN = 500
 _FIRST_CAPACITY = 64
 
 Vectors = NDArray[np.float32]
@@ -68,12 +68,12 @@ class Block:
         chosen = top if rows is None else rows[top]
         return Nearest(self._rids[chosen], cosines[top])
 
-    def scores(self, vector: Vectors, rids: Sequence[int]) -> Vectors:
-        """Return cosines, NaN for rows that are not here."""
-        rows = np.array([self._row_of.get(rid, -1) for rid in rids], dtype=np.int64)
-        cosines = self._matrix[rows] @ vector
-        cosines[rows < 0] = np.nan
-        return cosines
+    def raise_scores(self, best: Vectors, vector: Vectors, rids: Sequence[int]) -> None:
+        """Raise the entries of `best` to the cosines of the records that are here."""
+        found = [(i, self._row_of[rid]) for i, rid in enumerate(rids) if rid in self._row_of]
+        if found:
+            places, rows = np.array(found, dtype=np.int64).T
+            best[places] = np.fmax(best[places], self._matrix[rows] @ vector)
 
     def content(self) -> tuple[list[int], Vectors]:
         """Return the row numbers and vectors held."""
@@ -155,7 +155,7 @@ class ExactIndex:
         """Return the best cosine of each record; NaN where there is no vector of it."""
         best = np.full(len(rids), np.nan, dtype=np.float32)
         for block in self._of(partitions):
-            best = np.fmax(best, block.scores(vector, rids))
+            block.raise_scores(best, vector, rids)
         return best
 
     def __len__(self) -> int:

@@ -4,7 +4,8 @@ The records, and everything derived from them, become tombstones; their events l
 stay in the hash chain; freed pages are overwritten and the write-ahead log is emptied.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agentevo_memory.errors import RecordError
@@ -38,7 +39,7 @@ def erase(journal: Journal, ids: Sequence[str], *, actor: str, dry_run: bool) ->
     if not asked:
         raise RecordError("no records given to erase")
     everything = closure(journal, asked)
-    derived = tuple(sorted(everything - set(asked)))
+    derived = tuple(in_order(journal, everything - set(asked)))
     if dry_run:
         return Receipt(asked, derived, 0, 0, False)
     events = 0
@@ -72,6 +73,15 @@ def closure(journal: Journal, ids: Sequence[str]) -> set[str]:
                 found.add(child)
                 todo.append(child)
     return found
+
+
+def in_order(journal: Journal, ids: Iterable[str]) -> list[str]:
+    """Return ids in the order in which the records came into the memory."""
+    rows = journal.query(
+        "SELECT id FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rid",
+        (json.dumps(list(ids)),),
+    )
+    return [row[0] for row in rows]
 
 
 def tombstone(record: Record, now_s: float) -> Record:

@@ -7,17 +7,13 @@ never verifies a rule: a poisoned rule would be credited for every success that 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from agentevo_memory.errors import RecordError
 from agentevo_memory.journal import Journal, hash_key
 from agentevo_memory.operations.search import Explained
 from agentevo_memory.retention import strengthened, weakened
-from agentevo_memory.retrieval import learn
-from agentevo_memory.transaction import Transaction
-
-if TYPE_CHECKING:
-    from agentevo_memory.upkeep import Upkeep
+from agentevo_memory.retrieval import Weights, learn
+from agentevo_memory.transaction import Transaction, pack_namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +43,8 @@ def mark_recalled(journal: Journal, tx: Transaction, ids: Sequence[str], run_id:
             tx.link(journal.get(record_id).id, "used_in_run", f"run:{run_id}")
 
 
-def credit(memory: "Upkeep", tx: Transaction, given: Feedback, explained: Explained) -> bool:
+def credit(journal: Journal, tx: Transaction, given: Feedback, explained: Explained) -> bool:
     """Apply one feedback; returns whether it was new."""
-    journal = memory.journal
     if given.idempotency_key:
         key = f"feedback:{given.idempotency_key}"
         if journal.remembered(key) is not None:
@@ -70,9 +65,19 @@ def credit(memory: "Upkeep", tx: Transaction, given: Feedback, explained: Explai
             last_used=tx.now,
             updated_at=record.updated_at,
         )
-        before = memory.weights(record.namespace)
+        before = learned_weights(journal, record.namespace)
         after = learn(before, explained.of(record_id), given.helped)
         if after != before:
             value = json.dumps(asdict(after))
-            tx.set_meta("weights:" + "\x1f".join(record.namespace), value)
+            tx.set_meta(_weights_name(record.namespace), value)
     return True
+
+
+def learned_weights(journal: Journal, namespace: tuple[str, ...]) -> Weights:
+    """Return the weights that searches in a namespace use: the default, or learned ones."""
+    rows = journal.query("SELECT value FROM meta WHERE name=?", (_weights_name(namespace),))
+    return Weights(**json.loads(rows[0][0])) if rows else Weights()
+
+
+def _weights_name(namespace: tuple[str, ...]) -> str:
+    return "weights:" + pack_namespace(namespace)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from agentevo_memory.acceptance import check_choice
 from agentevo_memory.errors import RecordError
 from agentevo_memory.journal import Journal, Selection
-from agentevo_memory.record import KINDS, Kind, Record, check_choice
+from agentevo_memory.record import KINDS, Kind, Record
 from agentevo_memory.retention import retention_of, utility
 from agentevo_memory.transaction import Transaction
 
@@ -82,12 +83,7 @@ def forget(
 ) -> Forgetting:
     """Carry out a policy, or with `tx` None say what it would do."""
     now = journal.clock() if tx is None else tx.now
-    selection = Selection(
-        namespace=namespace, kinds=policy.kinds, statuses=("active", "candidate", "distilled")
-    )
-    live = [record for record in journal.records(selection) if _concerns(policy, record)]
-    if policy.name == "ids":
-        live = [journal.get(record_id) for record_id in policy.ids]
+    live = _live(journal, policy, namespace)
     spaces: dict[tuple[str, ...], list[Record]] = {}
     for record in live:
         spaces.setdefault(record.namespace, []).append(record)
@@ -107,6 +103,15 @@ def forget(
             _let_go(tx, record, policy, reason)
     done = tx.operation if tx is not None and forgotten else 0
     return Forgetting(tuple(forgotten), tuple(spared), done)
+
+
+def _live(journal: Journal, policy: Policy, namespace: tuple[str, ...]) -> list[Record]:
+    if policy.name == "ids":
+        return [journal.get(record_id) for record_id in policy.ids]
+    selection = Selection(
+        namespace=namespace, kinds=policy.kinds, statuses=("active", "candidate", "distilled")
+    )
+    return [record for record in journal.records(selection) if _concerns(policy, record)]
 
 
 def _let_go(tx: Transaction, record: Record, policy: Policy, reason: str) -> None:
@@ -151,7 +156,7 @@ def _ttl(policy: Policy, group: Sequence[Record], now: float) -> Chosen:
 
 def _beyond(value: Callable[[Record, float], float], reason: str) -> "_Chooser":
     def choose(policy: Policy, group: Sequence[Record], now: float) -> Chosen:
-        ordered = sorted(group, key=lambda record: (record.pinned, value(record, now), record.id))
+        ordered = sorted(group, key=lambda record: (record.pinned, value(record, now)))
         return [(record, reason) for record in ordered[: max(0, len(group) - policy.keep)]]
 
     return choose

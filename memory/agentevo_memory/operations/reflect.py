@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from agentevo_memory.acceptance import check_choice
 from agentevo_memory.errors import RecordError
 from agentevo_memory.journal import Journal, Selection, hash_key
 from agentevo_memory.operations.insert import InsertResult, Offer, insert
-from agentevo_memory.record import Draft, Provenance, Record, check_choice
+from agentevo_memory.record import Draft, Provenance, Record
 from agentevo_memory.retention import reinforced, weakened
 from agentevo_memory.transaction import Transaction
 
@@ -26,12 +27,7 @@ MAX_EXPERIENCES = 200
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """The experiences with one task.
-
-    Attributes:
-        environment, scope, task_id: The task.
-        successes, failures: Oldest first.
-    """
+    """The experiences with one task, oldest first."""
 
     environment: str
     scope: str
@@ -44,9 +40,7 @@ class Contrast:
 class Material:
     """What a reflector reads.
 
-    Attributes:
-        contrasts: The experiences, by task.
-        rules: The present rules of the same environments and scopes.
+    `contrasts` are the experiences by task, `rules` the present rules of the same scopes.
     """
 
     contrasts: tuple[Contrast, ...]

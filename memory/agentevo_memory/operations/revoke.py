@@ -7,10 +7,11 @@ Adapters that were distilled from any of them are named, so that they can be rol
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from agentevo_memory.acceptance import check_choice
 from agentevo_memory.errors import RecordError
 from agentevo_memory.journal import Journal
-from agentevo_memory.operations.erase import closure
-from agentevo_memory.record import ORIGIN_TRUST, check_choice
+from agentevo_memory.operations.erase import closure, in_order
+from agentevo_memory.record import ORIGIN_TRUST
 from agentevo_memory.transaction import Transaction
 
 TaintKind = Literal["origin", "run", "record"]
@@ -57,7 +58,7 @@ def revoke(journal: Journal, tx: Transaction | None, taint: Taint) -> Revocation
     """Carry out a revocation, or with `tx` None say what it would do."""
     quarantined, already = [], []
     adapters: set[str] = set()
-    for record_id in sorted(closure(journal, roots(journal, taint))):
+    for record_id in in_order(journal, closure(journal, roots(journal, taint))):
         record = journal.get(record_id)
         adapters.update(record.distilled_in)
         if record.status in ("quarantined", "erased"):

@@ -4,30 +4,24 @@ The names in a query are matched with the records' entities and taken out of the
 names shared by many records would drown the meaning.
 """
 
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from agentevo_memory.acceptance import check_choice, check_namespace, check_text
 from agentevo_memory.corpus import Pool, Probe
 from agentevo_memory.embedding.base import Embedder, check_vectors
 from agentevo_memory.follower import View
-from agentevo_memory.record import (
-    KINDS,
-    RECALLABLE,
-    STATUSES,
-    Record,
-    check_choice,
-    check_namespace,
-    check_text,
-)
+from agentevo_memory.record import KINDS, RECALLABLE, STATUSES, Record
 from agentevo_memory.retention import retention_of
 from agentevo_memory.retrieval import Hit, Query, Weights, choose, evidence, fuse, weights_for
 from agentevo_memory.transaction import pack_namespace
 
-_SPARE = 3
+_SPARE = 5
 _REMEMBERED = 10_000
 
 
@@ -117,25 +111,26 @@ def search(
     return tuple(choose(_ranked(query, view, pool, weights, now), query))
 
 
-def _ranked(query: Query, view: View, pool: Pool, weights: Weights, now: float) -> list[Hit]:
-    flat = np.zeros(len(pool.rids), dtype=np.float32)
-    parts = fuse(pool, flat, weights)
-    total = sum(parts.values(), start=flat)
-    wanted = len(total) if query.quotas else _SPARE * query.k + 10
-    order = np.argsort(-total, kind="stable")[:wanted]
-    records = view.records(pool.rids[order].tolist())
+def _ranked(query: Query, view: View, pool: Pool, weights: Weights, now: float) -> Iterator[Hit]:
+    parts = fuse(pool, weights)
+    total = np.sum(list(parts.values()), axis=0)
+    order = np.argsort(-total, kind="stable").tolist()
     evident = evidence(pool)
-    hits = []
-    for position in order.tolist():
-        record = records.get(int(pool.rids[position]))
-        if record is None or record.status not in query.statuses:
-            continue
-        explain = {name: float(values[position]) for name, values in parts.items()}
-        explain["retention"] = weights.retention * retention_of(record, now)
-        explain["cosine"] = float(pool.dense[position])
-        score = float(total[position]) + explain["retention"]
-        hits.append(Hit(record, score, float(evident[position]), explain))
-    return sorted(hits, key=lambda hit: -hit.score)
+    for start in range(0, len(order), query.k + _SPARE):
+        batch = order[start : start + query.k + _SPARE]
+        records = view.records(pool.rids[batch].tolist())
+        hits = []
+        for position in batch:
+            record = records.get(int(pool.rids[position]))
+            if record is None or record.status not in query.statuses:
+                continue
+            explain = {name: float(values[position]) for name, values in parts.items()}
+            explain["retention"] = weights.retention * retention_of(record, now)
+            score = sum(explain.values())
+            cosine = float(pool.dense[position])
+            explain["cosine"] = 0.0 if math.isnan(cosine) else cosine
+            hits.append(Hit(record, score, float(evident[position]), explain))
+        yield from sorted(hits, key=lambda hit: -hit.score)
 
 
 def without(text: str, names: frozenset[str]) -> str:
@@ -143,7 +138,7 @@ def without(text: str, names: frozenset[str]) -> str:
     if not names:
         return text
     pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    rest = re.sub(rf"\b(?:{pattern})(?:['’]s)?\b", " ", text, flags=re.IGNORECASE)
+    rest = re.sub(rf"\b(?:{pattern})(?:['\u2019]s)?\b", " ", text, flags=re.IGNORECASE)
     rest = " ".join(rest.split())
     return rest if re.search(r"\w", rest) else text
 
