@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,6 +92,32 @@ def test_children_that_outrun_their_parent_do_not_end_it(sandbox: EmbeddedSandbo
     code = "import os, time\nif os.fork():\n    time.sleep(0.2)\n    print('parent')"
     result = sandbox.exec(Program(code=code))
     assert (result.stdout, result.exit_code) == ("parent\n", 0)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
+
+
+def supervisors(processes: set[int]) -> list[int]:
+    """Return the first processes of slots: pid 1, two pid namespaces below this one."""
+    found = []
+    for pid in processes:
+        status = Path(f"/proc/{pid}/status").read_text()
+        numbers = status.split("NSpid:")[1].splitlines()[0].split()
+        if len(numbers) >= 3 and numbers[-1] == "1":
+            found.append(pid)
+    return found
+
+
+def test_a_slot_that_is_killed_is_not_a_success(survey: Callable[[int], set[int]]) -> None:
+    before = survey(os.getpid())
+    with EmbeddedSandbox() as sandbox, ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(sandbox.exec, Program(code="import time; time.sleep(9)"))
+        time.sleep(0.5)
+        keepers = [pid for pid in survey(os.getpid()) - before if parent(pid) == os.getpid()]
+        for pid in supervisors(survey(keepers[0])):
+            os.kill(pid, 9)
+        assert (busy.result().ending, busy.result().exit_code) == ("killed", None)
 
 
 def test_threads_and_exit_handlers_run_to_their_end(sandbox: EmbeddedSandbox) -> None:

@@ -29,7 +29,7 @@ class Slot:
         client: Socket for the request and the report.
         output: Descriptor of the program's standard output.
         errors: Descriptor of the program's standard error.
-        done: Descriptor on which Python source that has ended tells its exit status.
+        done: Socket that hangs up when Python source has come to its end with status 0.
         process: pidfd of its first process; readable when every process of the slot is gone.
         has_namespaces: Whether all its processes die with the first one.
     """
@@ -38,7 +38,7 @@ class Slot:
     client: socket.socket
     output: int
     errors: int
-    done: int
+    done: socket.socket
     process: int = -1
     has_namespaces: bool = True
 
@@ -53,8 +53,9 @@ class Slot:
     def close_channels(self) -> None:
         """Close all but the pidfd; without its client a slot ends itself."""
         self.client.close()
-        for descriptor in (self.output, self.errors, self.done):
-            os.close(descriptor)
+        self.done.close()
+        os.close(self.output)
+        os.close(self.errors)
 
 
 class SlotPool:
@@ -145,7 +146,8 @@ class SlotPool:
         number, descriptors = self._server.receive()
         self._arming -= 1
         client, output, errors, done = descriptors
-        slot = Slot(number, socket.socket(fileno=client), output, errors, done)
+        sockets = socket.socket(fileno=client), socket.socket(fileno=done)
+        slot = Slot(number, sockets[0], output, errors, sockets[1])
         slot.has_namespaces = self._server.settings.tier in {"T1", "T2"}
         self._armed.append(slot)
 

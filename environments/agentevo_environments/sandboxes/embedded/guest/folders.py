@@ -28,13 +28,15 @@ class Folders:
         confined: Whether Landlock and the system-call filter are used.
     """
 
+    dies_at_once = False
+
     def __init__(
         self, scratch: str, readable: Sequence[str], listable: Sequence[str], *, confined: bool
     ) -> None:
         self._readable = readable
         self._listable = listable
         self._scratch = scratch
-        self._filter = Filter(local_sockets=False) if confined else None
+        self._filter = Filter(in_namespaces=False) if confined else None
         self.home = ""
         self.work = ""
 

@@ -60,7 +60,7 @@ def _make_scratch(settings: Mapping[str, Any]) -> str:
     """Make the folder in which the slots of T3 and T4 write; "" for the other tiers."""
     if settings["tier"] in {"T1", "T2"}:
         return ""
-    scratch = tempfile.mkdtemp(prefix="agentevo-slots-")
+    scratch = tempfile.mkdtemp(prefix=f"{cgroup.PREFIX}{os.getpid()}-")
     if settings["uid"] is not None:
         os.chown(scratch, settings["uid"], settings["uid"])
     return scratch

@@ -16,17 +16,16 @@ from typing import Any, NoReturn
 
 from agentevo_environments.sandboxes.embedded.guest import source
 from agentevo_environments.sandboxes.embedded.guest.slot import (
-    LARGEST_DESCRIPTOR,
     STARTED,
     STARTED_KEEPING,
     Channels,
     Isolation,
     Template,
+    close_all_but,
 )
 from agentevo_environments.sandboxes.protocol import Frame, read_frame
 
 CANNOT_RUN = 127
-FIRST_OWN = 3
 NO_CORE_DUMP = 1  # 0 would still start a core_pattern pipe on the host
 
 
@@ -41,10 +40,11 @@ def run(template: Template, isolation: Isolation, channels: Channels, start: int
             _set_up(isolation, request)
             os.write(start, STARTED_KEEPING if request.header["keep"] else STARTED)
             if request.header["argv"] is not None:
-                os.closerange(FIRST_OWN, LARGEST_DESCRIPTOR)
+                close_all_but()
                 status = _replace(request.header["argv"], environment)
             else:
-                status = _run_source(request, channels.done)
+                early = isolation.dies_at_once and not request.header["keep"]
+                status = _run_source(request, channels.done if early else None)
     except OSError as error:
         os.write(2, f"the sandbox could not set up the program: {error}\n".encode())
     finally:
@@ -88,21 +88,19 @@ def _set_up(isolation: Isolation, request: Frame) -> None:
     isolation.confine()
 
 
-def _run_source(request: Frame, done: int) -> int:
-    """Run source; when no files are wanted, tell the client the status before the process ends.
+def _run_source(request: Frame, done: int | None) -> int:
+    """Run source; given `done`, tell the client of success before the process has ended.
 
-    The byte saves the client the time that ending takes. A program that writes one itself has
-    only named its own status and is killed at once.
+    That saves the client the time that ending takes. A program that shuts the socket down itself
+    has only claimed its own success and is killed at once.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    own = done if not request.header["keep"] else FIRST_OWN - 1
-    os.closerange(FIRST_OWN, own)
-    os.closerange(own + 1, LARGEST_DESCRIPTOR)
+    close_all_but(*(() if done is None else (done,)))
     process = os.getpid()
     status = source.run(request.blobs[0])
-    if own == done and os.getpid() == process:
+    if done is not None and status == 0 and os.getpid() == process:
         with suppress(OSError):
-            os.write(done, bytes([status]))
+            socket.socket(fileno=done).shutdown(socket.SHUT_RD)
     return status
 
 

@@ -106,6 +106,14 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
 }
 
+# Left behind and shared with others where there is no IPC namespace.
+DENIED_OUTSIDE_NAMESPACES = {
+    "mq_open": (240, 180),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "shmget": (29, 194),
+}
+
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 OFFSET_NUMBER, OFFSET_ARCHITECTURE, OFFSET_FIRST_ARGUMENT = 0, 4, 16
 KILL, ALLOW, FAIL = 0x8000_0000, 0x7FFF_0000, 0x0005_0000
@@ -124,12 +132,13 @@ def is_supported() -> bool:
     return os.uname().machine in ARCHITECTURES
 
 
-def instructions(machine: str, *, local_sockets: bool) -> list[Instruction]:
+def instructions(machine: str, *, in_namespaces: bool) -> list[Instruction]:
     """Return the filter for a machine as (code, jump if true, jump if false, operand).
 
     Args:
         machine: "x86_64" or "aarch64".
-        local_sockets: Whether AF_UNIX sockets are allowed; connected pairs always are.
+        in_namespaces: Whether the program has namespaces of its own, so that local sockets and
+            System V objects reach nobody else; connected pairs of sockets are always allowed.
 
     Raises:
         KeyError: The machine is not known.
@@ -151,7 +160,7 @@ def instructions(machine: str, *, local_sockets: bool) -> list[Instruction]:
         (RETURN, 0, 0, FAIL | EPERM),
         (RETURN, 0, 0, ALLOW),
     ]
-    for number in (socketpair, *((socket,) if local_sockets else ())):
+    for number in (socketpair, *((socket,) if in_namespaces else ())):
         code += [
             (JUMP_EQUAL, 0, 4, number),
             (LOAD, 0, 0, OFFSET_FIRST_ARGUMENT),
@@ -159,7 +168,8 @@ def instructions(machine: str, *, local_sockets: bool) -> list[Instruction]:
             (RETURN, 0, 0, FAIL | EPERM),
             (RETURN, 0, 0, ALLOW),
         ]
-    denied = {pair[column] for pair in DENIED.values()} | {socket}
+    names = DENIED if in_namespaces else {**DENIED, **DENIED_OUTSIDE_NAMESPACES}
+    denied = {pair[column] for pair in names.values()} | {socket}
     for denied_number in sorted(number for number in denied if number is not None):
         code += [(JUMP_EQUAL, 0, 1, denied_number), (RETURN, 0, 0, FAIL | EPERM)]
     return [*code, (RETURN, 0, 0, ALLOW)]
@@ -168,8 +178,8 @@ def instructions(machine: str, *, local_sockets: bool) -> list[Instruction]:
 class Filter:
     """A filter ready to be installed; making it once saves time in every execution."""
 
-    def __init__(self, *, local_sockets: bool) -> None:
-        code = instructions(os.uname().machine, local_sockets=local_sockets)
+    def __init__(self, *, in_namespaces: bool) -> None:
+        code = instructions(os.uname().machine, in_namespaces=in_namespaces)
         self._code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *i) for i in code))
         self._program = _Program(len(code), ctypes.addressof(self._code))
 

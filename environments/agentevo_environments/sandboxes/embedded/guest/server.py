@@ -18,7 +18,12 @@ from typing import Any
 from agentevo_environments.sandboxes.embedded.guest import supervisor
 from agentevo_environments.sandboxes.embedded.guest.folders import Folders
 from agentevo_environments.sandboxes.embedded.guest.namespaces import Namespaces
-from agentevo_environments.sandboxes.embedded.guest.slot import Channels, Isolation, Template
+from agentevo_environments.sandboxes.embedded.guest.slot import (
+    UNREAD,
+    Channels,
+    Isolation,
+    Template,
+)
 from agentevo_environments.sandboxes.protocol import encode
 
 PRELOADED = (
@@ -65,14 +70,18 @@ def _isolation(settings: Mapping[str, Any]) -> Callable[[], Isolation]:
 def _arm(control: socket.socket, template: Template, slot: int) -> None:
     """Fork a slot and send the client's ends of its channels, in the order of `Channels`."""
     ours, theirs = socket.socketpair()
-    pipes = [os.pipe() for _ in range(3)]
-    output, errors, done = (write for _, write in pipes)
+    ours_done, theirs_done = socket.socketpair()
+    theirs_done.shutdown(socket.SHUT_WR)
+    ours_done.send(UNREAD)
+    pipes = [os.pipe() for _ in range(2)]
     isolation = template.isolate()
     if isolation.fork() == 0:
-        channels = Channels(theirs.fileno(), output, errors, done)
+        (_, output), (_, errors) = pipes
+        channels = Channels(theirs.fileno(), output, errors, theirs_done.fileno())
         supervisor.run(template, isolation, slot, channels)
-    socket.send_fds(control, [bytes([slot])], [ours.fileno(), *(read for read, _ in pipes)])
-    ours.close()
-    theirs.close()
+    reads = [read for read, _ in pipes]
+    socket.send_fds(control, [bytes([slot])], [ours.fileno(), *reads, ours_done.fileno()])
+    for end in (ours, theirs, ours_done, theirs_done):
+        end.close()
     for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
         os.close(descriptor)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 READY = b"R"
+UNREAD = b"U"
 STARTED, STARTED_KEEPING = b"s", b"k"
 STANDARD = frozenset((0, 1, 2))
 LARGEST_DESCRIPTOR = 1 << 20
@@ -16,6 +17,7 @@ class Isolation(Protocol):
 
     home: str
     work: str
+    dies_at_once: bool
 
     def fork(self) -> int:
         """Fork the slot's first process; return as os.fork does."""
@@ -58,13 +60,15 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """A slot's ends of its channels: the socket to the client, and three pipes.
+    """A slot's ends of its channels.
 
     Attributes:
         client: Brings the request and takes the report.
         output: Standard output.
         errors: Standard error.
-        done: Takes the exit status of Python source, before the process that ran it has ended.
+        done: Socket that nothing can be written to; shut down for reading, it says that Python
+            source came to its end with status 0, before the process that ran it has ended. A byte
+            lies unread in it, so that its closing is an error and cannot be mistaken for that.
     """
 
     client: int

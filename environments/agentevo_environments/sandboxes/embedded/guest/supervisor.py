@@ -54,7 +54,7 @@ def _split(template: Template, isolation: Isolation, channels: Channels) -> None
     if child == 0:
         program.run(template, isolation, channels, start)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    close_all_but(channels.client, started)
+    close_all_but(channels.client, channels.done, started)
     kernel.drop_capabilities()
     client = socket.socket(fileno=channels.client)
     with suppress(BrokenPipeError, ConnectionResetError):
