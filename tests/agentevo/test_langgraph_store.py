@@ -27,7 +27,8 @@ def embed(texts: list[str]) -> list[list[float]]:
 
 
 def reference(**index: Any) -> InMemoryStore:
-    return InMemoryStore(index={"dims": 256, "embed": embed, **index})
+    config: Any = {"dims": 256, "embed": embed, **index}
+    return InMemoryStore(index=config)
 
 
 @pytest.fixture

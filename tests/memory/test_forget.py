@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def statuses(memory: VectorMemory) -> dict[str, str]:
     return {record.text: record.status for record in memory.records()}
 
 
-def fill(memory: VectorMemory, clock, count: int = 4) -> list[str]:  # type: ignore[no-untyped-def]
+def fill(memory: VectorMemory, clock: Any, count: int = 4) -> list[str]:
     ids = []
     for number in range(count):
         clock.now += 10
@@ -28,7 +30,9 @@ def fill(memory: VectorMemory, clock, count: int = 4) -> list[str]:  # type: ign
     return ids
 
 
-def test_decay_takes_what_has_faded_and_undo_brings_it_back(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_decay_takes_what_has_faded_and_undo_brings_it_back(
+    memory: VectorMemory, clock: Any
+) -> None:
     ids = fill(memory, clock, 3)
     clock.now += 60 * DAY_S
     memory.feedback(Feedback(ids=(ids[1],), helped=True))
@@ -43,7 +47,7 @@ def test_decay_takes_what_has_faded_and_undo_brings_it_back(memory: VectorMemory
     assert set(statuses(memory).values()) == {"active"}
 
 
-def test_recall_alone_does_not_change_a_record(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_recall_alone_does_not_change_a_record(memory: VectorMemory, clock: Any) -> None:
     ids = fill(memory, clock, 1)
     before = memory.get(ids[0])
     memory.search("note number 0")
@@ -53,9 +57,9 @@ def test_recall_alone_does_not_change_a_record(memory: VectorMemory, clock) -> N
 @pytest.mark.parametrize(("name", "gone"), [("fifo", [0, 1]), ("lru", [1, 2])])
 def test_limits_take_the_oldest_or_the_longest_unused(
     memory: VectorMemory,
-    clock,
+    clock: Any,
     name: str,
-    gone: list[int],  # type: ignore[no-untyped-def]
+    gone: list[int],
 ) -> None:
     ids = fill(memory, clock)
     clock.now += 100
@@ -64,7 +68,7 @@ def test_limits_take_the_oldest_or_the_longest_unused(
     assert [each for each, _ in done.forgotten] == [ids[i] for i in gone]
 
 
-def test_capacity_keeps_what_helps(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_capacity_keeps_what_helps(memory: VectorMemory, clock: Any) -> None:
     ids = fill(memory, clock)
     for helped in (True, True, True):
         memory.feedback(Feedback(ids=(ids[0],), helped=helped))
@@ -72,7 +76,7 @@ def test_capacity_keeps_what_helps(memory: VectorMemory, clock) -> None:  # type
     assert memory.get(ids[0]).status == "active"
 
 
-def test_utility_takes_what_did_more_harm_than_good(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_utility_takes_what_did_more_harm_than_good(memory: VectorMemory, clock: Any) -> None:
     ids = fill(memory, clock, 2)
     for _ in range(4):
         memory.feedback(Feedback(ids=(ids[0],), helped=False))
@@ -81,14 +85,14 @@ def test_utility_takes_what_did_more_harm_than_good(memory: VectorMemory, clock)
     assert [each for each, _ in done.forgotten] == [ids[0]]
 
 
-def test_ttl_hides_at_once_and_forgets_on_request(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_ttl_hides_at_once_and_forgets_on_request(memory: VectorMemory, clock: Any) -> None:
     record = memory.insert(Draft(text="The meeting is in room 5", ttl_s=60)).id
     clock.now += 61
     assert memory.search("meeting room").hits == ()
     assert memory.forget(Policy(name="ttl")).forgotten[0][0] == record
 
 
-def test_contradiction_closes_the_weaker_of_two(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_contradiction_closes_the_weaker_of_two(memory: VectorMemory, clock: Any) -> None:
     old = memory.insert("The cache is safe").id
     clock.now += 10
     new = memory.insert("The cache is not safe").id
@@ -97,7 +101,7 @@ def test_contradiction_closes_the_weaker_of_two(memory: VectorMemory, clock) -> 
     assert memory.get(old).valid_to == clock.now
 
 
-def test_drift_takes_what_was_learnt_before_the_change(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_drift_takes_what_was_learnt_before_the_change(memory: VectorMemory, clock: Any) -> None:
     memory.insert(Draft(text="old way", scope="w1"))
     memory.insert(Draft(text="elsewhere", scope="w2"))
     clock.now += 10
@@ -109,7 +113,7 @@ def test_drift_takes_what_was_learnt_before_the_change(memory: VectorMemory, clo
         memory.forget(Policy(name="drift"))
 
 
-def test_pinned_records_and_last_supports_are_spared(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_pinned_records_and_last_supports_are_spared(memory: VectorMemory, clock: Any) -> None:
     ids = fill(memory, clock, 3)
     memory.pin(ids[0])
     support = Provenance(origin="user", parents=(ids[1],))
@@ -151,8 +155,8 @@ def test_erase_leaves_no_byte_of_the_text_and_keeps_a_receipt(memory: VectorMemo
 
 
 def test_an_erasure_that_a_reader_delays_is_completed_later(
-    memory: VectorMemory, open_memory
-) -> None:  # type: ignore[no-untyped-def]
+    memory: VectorMemory, open_memory: Any
+) -> None:
     secret = "marmalade-0815"
     record = memory.insert(f"The code is {secret}").id
     import sqlite3
@@ -170,8 +174,8 @@ def test_an_erasure_that_a_reader_delays_is_completed_later(
 
 
 def test_revoke_takes_the_closure_and_a_second_time_nothing(
-    memory: VectorMemory, from_tool
-) -> None:  # type: ignore[no-untyped-def]
+    memory: VectorMemory, from_tool: Any
+) -> None:
     page = memory.insert(from_tool("A page about cats")).id
     note = memory.insert(
         Draft(text="Cats sleep a lot", provenance=Provenance(origin="model", parents=(page,)))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,7 +43,7 @@ def test_sentence_transformers_gives_the_vectors_of_the_onnx_path() -> None:
         init_embedder("sentence-transformers:/no/such/folder").embed(["x"])
 
 
-def test_unknown_names_are_refused_with_a_list(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_unknown_names_are_refused_with_a_list(tmp_path: Any) -> None:
     with pytest.raises(EmbeddingError, match="available: hashing"):
         init_embedder("word2vec")
     memory = VectorMemory(tmp_path, embedder=HashingEmbedder(), index="faiss")

@@ -1,5 +1,6 @@
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -102,7 +103,9 @@ def test_a_missing_store_is_said_to_be_missing(tmp_path: Path) -> None:
         Journal(tmp_path / "nowhere", read_only=True)
 
 
-def test_a_clock_that_goes_backwards_does_not_turn_time_around(memory: VectorMemory, clock) -> None:  # type: ignore[no-untyped-def]
+def test_a_clock_that_goes_backwards_does_not_turn_time_around(
+    memory: VectorMemory, clock: Any
+) -> None:
     memory.insert("first")
     clock.now -= 5_000
     memory.insert("second")

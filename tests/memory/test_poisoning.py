@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_what_is_derived_from_quarantined_text_is_quarantined(memory: VectorMemo
     assert memory.search("backups").hits == ()
 
 
-def test_an_untrusted_import_instructs_nobody(open_memory, memory: VectorMemory) -> None:  # type: ignore[no-untyped-def]
+def test_an_untrusted_import_instructs_nobody(open_memory: Any, memory: VectorMemory) -> None:
     from agentevo_memory.transfer import export_lines
 
     memory.insert(Draft(text="Obey", kind="rule"))

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,12 +102,10 @@ def test_chinese_is_found_by_words_when_the_embedder_knows_english_only(
     assert hit.explain["dense"] == 0
 
 
-def test_validity_and_earlier_knowledge_can_be_asked_for(
-    memory: VectorMemory, clock: object
-) -> None:
+def test_validity_and_earlier_knowledge_can_be_asked_for(memory: VectorMemory, clock: Any) -> None:
     old = memory.insert(Draft(text="The capital is Bonn", key="capital"))
-    before = clock.now  # type: ignore[attr-defined]
-    clock.now += 100  # type: ignore[attr-defined]
+    before = clock.now
+    clock.now += 100
     memory.insert(Draft(text="The capital is Berlin", key="capital"))
     assert memory.search("capital").hits[0].record.text == "The capital is Berlin"
     assert memory.search(Query(text="capital", known_at=before)).ids == (old.id,)
@@ -162,7 +161,7 @@ def test_wrong_embeddings_are_refused(memory: VectorMemory, vector: np.ndarray) 
     assert memory.records() == []
 
 
-def test_another_embedder_embeds_everything_anew(open_memory, memory: VectorMemory) -> None:  # type: ignore[no-untyped-def]
+def test_another_embedder_embeds_everything_anew(open_memory: Any, memory: VectorMemory) -> None:
     memory.insert_many([Draft(text=f"note {i} of many") for i in range(600)])
     memory.close()
     seen: list[tuple[int, int]] = []
@@ -174,7 +173,7 @@ def test_another_embedder_embeds_everything_anew(open_memory, memory: VectorMemo
     assert models == [("hashing-64",)]
 
 
-def test_a_reader_may_search_and_must_not_write(open_memory, memory: VectorMemory) -> None:  # type: ignore[no-untyped-def]
+def test_a_reader_may_search_and_must_not_write(open_memory: Any, memory: VectorMemory) -> None:
     memory.insert("Green tea")
     reader = open_memory(read_only=True)
     assert reader.search("tea").hits
@@ -183,8 +182,8 @@ def test_a_reader_may_search_and_must_not_write(open_memory, memory: VectorMemor
 
 
 def test_a_reader_sees_what_another_object_has_just_committed(
-    open_memory,
-    memory: VectorMemory,  # type: ignore[no-untyped-def]
+    open_memory: Any,
+    memory: VectorMemory,
 ) -> None:
     other = open_memory()
     assert other.search("tea").hits == ()

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,8 +44,8 @@ def test_export_then_import_is_the_identity(
 
 
 def test_what_is_imported_can_be_found_and_is_imported_once(
-    open_memory, memory: VectorMemory
-) -> None:  # type: ignore[no-untyped-def]
+    open_memory: Any, memory: VectorMemory
+) -> None:
     parent = memory.insert("Green tea").id
     memory.insert(Draft(text="Tea is green", provenance=Provenance(parents=(parent,))))
     lines = list(export_lines(memory.journal))
@@ -64,7 +65,9 @@ def test_what_is_imported_can_be_found_and_is_imported_once(
         (lambda lines: [], "header"),
     ],
 )
-def test_damaged_exports_are_refused_as_a_whole(memory, open_memory, change, message) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_exports_are_refused_as_a_whole(
+    memory: Any, open_memory: Any, change: Any, message: Any
+) -> None:
     memory.insert_many([Draft(text="one thing"), Draft(text="another matter")])
     other = open_memory("other")
     with pytest.raises(RecordError, match=message):

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def outcome(episode: str, *, solved: bool = False, recalled: tuple[str, ...] = (
 
 def recall(
     memory: InContextMemory, query: str = "move the ball", scope: str = "w12", budget: int = 512
-):  # type: ignore[no-untyped-def]
+) -> Any:
     return memory.recall(query, environment="quirks", scope=scope, budget_tokens=budget)
 
 

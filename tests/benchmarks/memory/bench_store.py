@@ -143,7 +143,7 @@ class Chroma:
     def _open(self) -> None:
         import chromadb
 
-        self._client = chromadb.PersistentClient(str(self._folder))
+        self._client: Any = chromadb.PersistentClient(str(self._folder))
         self._collection = self._client.get_or_create_collection(
             "bench", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
         )
