@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_core.messages import convert_to_openai_messages
+from langchain_core.messages import HumanMessage, convert_to_openai_messages
 
 from agentevo.episode import build_episode_graph
 from agentevo.runs.checkpoints import Ledger, open_checkpoints
@@ -23,7 +23,7 @@ class Transcript:
         task: The task as a plain dictionary.
         system: The system prompt, with what was recalled.
         messages: The conversation after it, in the OpenAI form.
-        errors: Tool results that were errors.
+        errors: Tool results that were errors, and reminders to use a tool.
     """
 
     result: EpisodeResult
@@ -47,5 +47,6 @@ def read_transcripts(checkpoints: Path) -> Iterator[Transcript]:
             if not messages:
                 continue
             errors = sum(getattr(message, "status", "") == "error" for message in messages)
+            errors += sum(isinstance(message, HumanMessage) for message in messages[2:])
             system, *chat = convert_to_openai_messages(messages)
             yield Transcript(result, values["task"], str(system["content"]), tuple(chat), errors)
