@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.indexes.base import DenseIndex
+from agentevo_memory.indexes.base import DenseIndex, Nearest
 from agentevo_memory.indexes.lexical import Postings
 from agentevo_memory.journal import IndexRow
 from agentevo_memory.language import search_terms, words_in_order
@@ -153,7 +153,7 @@ class Corpus:
         wanted = max(POOL, 2 * probe.limit)
         terms = search_terms(probe.text)
         total = space.postings.scores(terms)
-        rids = space.postings.best(total, wanted, allowed).rids
+        rids, near = space.postings.best(total, wanted, allowed).rids, None
         if probe.vector is not None:
             near = self.dense.nearest(probe.partitions, probe.vector, wanted, allowed)
             rids = np.union1d(rids, near.rids)
@@ -161,13 +161,23 @@ class Corpus:
             rids = self._with_neighbours(space, rids, allowed)
         if not len(rids):
             return None
-        return self._score(space, probe, rids, total)
+        return self._score(space, probe, total, self._cosines(probe, rids, near))
 
-    def _score(self, space: _Space, probe: Probe, rids: NDArray[np.int64], total: Vectors) -> Pool:
+    def _cosines(self, probe: Probe, rids: NDArray[np.int64], near: Nearest | None) -> Nearest:
+        """Return all candidates with their cosines, of which `near` has some already."""
+        cosines = np.full(len(rids), np.nan, dtype=np.float32)
+        if near is None or probe.vector is None:
+            return Nearest(rids, cosines)
+        cosines[np.searchsorted(rids, near.rids)] = near.scores
+        missing = np.flatnonzero(np.isnan(cosines))
+        if len(missing):
+            wanted = rids[missing].tolist()
+            cosines[missing] = self.dense.scores(probe.partitions, probe.vector, wanted)
+        return Nearest(rids, cosines)
+
+    def _score(self, space: _Space, probe: Probe, total: Vectors, found: Nearest) -> Pool:
+        rids, dense = found
         known = rids.tolist()
-        dense = np.full(len(rids), np.nan, dtype=np.float32)
-        if probe.vector is not None:
-            dense = self.dense.scores(probe.partitions, probe.vector, known)
         lexical = space.postings.score_rows(total, known)
         ceiling = space.postings.ceiling(search_terms(probe.text))
         entity = np.zeros(len(rids), dtype=np.float32)

@@ -21,7 +21,7 @@ from agentevo_memory.retention import retention_of
 from agentevo_memory.retrieval import Hit, Query, Weights, choose, evidence, fuse, weights_for
 from agentevo_memory.transaction import pack_namespace
 
-_SPARE = 5
+_SPARE = 2
 _REMEMBERED = 10_000
 
 
