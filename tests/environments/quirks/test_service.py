@@ -54,7 +54,8 @@ def test_errors_that_name_the_first_problem_lead_to_the_goal_one_by_one(seed: in
     job = draw_job(random)
     chosen = random.sample(job.slots, random.randint(1, len(job.slots)))
     world = World("Moki", draw_quirks(random, chosen, reserved=False), errors="first")
-    state, beliefs = fresh(), {}
+    state = fresh()
+    beliefs: dict[str, str] = {}
     for _ in range(len(chosen) + 1):
         for line in commands(job, beliefs):
             text, error = service.answer(world.as_json(), state, line)

@@ -1,0 +1,95 @@
+"""Training: continues bit for bit, refuses what it cannot continue, and learns."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from agentevo.seed_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from agentevo.seed_model.evaluation import evaluate, load_model
+from agentevo.seed_model.export import export
+from agentevo.seed_model.measures import MEASURES
+from agentevo.seed_model.settings import Report, TrainingSettings
+from agentevo.seed_model.trainer import Training, resumed, train
+
+TINY = TrainingSettings(tokens=4000, layers=2, batch_tokens=500, report_s=1e9)
+
+
+def quiet(report: Report) -> None:
+    pass
+
+
+def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    whole = Training(TINY)
+    for _ in range(5):
+        whole.advance()
+    half = Training(TINY)
+    for _ in range(2):
+        half.advance()
+    save_checkpoint(tmp_path / "x", half.state())
+    again = resumed(TINY, tmp_path / "x")
+    for _ in range(3):
+        again.advance()
+    assert again.tokens == whole.tokens
+    assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
+
+
+def test_training_stops_at_its_budget_and_can_be_exported(tmp_path: Path) -> None:
+    reports: list[Report] = []
+    train(TINY, tmp_path / "x", on_report=reports.append)
+    assert reports[-1].progress >= 1
+    assert {"rule", "default", "reflect"} <= set(reports[-1].held_out)
+    card = export(tmp_path / "x", tmp_path / "x.gguf")
+    assert (tmp_path / "x.gguf").stat().st_size > 100_000
+    assert card["tokens"] >= 4000
+
+
+def test_the_learning_rate_warms_up_and_reaches_zero() -> None:
+    training = Training(TINY)
+    assert training.rate_factor() < 0.05
+    training.step, training.tokens = 1000, TINY.tokens
+    assert training.rate_factor() == 0
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage", "cut", "other"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "x"
+    save_checkpoint(path, Training(TINY).state())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "garbage":
+        path.write_bytes(b"garbage")
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        torch.save({"format": 99}, path)
+    with pytest.raises(CheckpointError, match=r"--resume|format 1"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "x", Training(TINY).state())
+    with pytest.raises(CheckpointError, match="resume with the settings"):
+        resumed(TrainingSettings(tokens=10, layers=3), tmp_path / "x")
+
+
+@pytest.mark.parametrize("budget", [{}, {"minutes": 1.0, "tokens": 5}])
+def test_exactly_one_budget_is_needed(budget: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="exactly one"):
+        TrainingSettings(**budget)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_minute_of_training_learns_to_copy_and_gives_a_model_that_plays(tmp_path: Path) -> None:
+    reports: list[Report] = []
+    settings = TrainingSettings(tokens=220_000, report_s=1e9)
+    train(settings, tmp_path / "x", on_report=reports.append)
+    assert reports[-1].loss < 0.7 * reports[0].loss
+    assert reports[-1].held_out["reflect"] > 0.3
+    export(tmp_path / "x", tmp_path / "x.gguf")
+    model, _ = load_model(tmp_path / "x.gguf")
+    measured = evaluate(model, count=2, measures=MEASURES[:1])
+    assert [row.trials > 0 for row in measured.rows] == [True, True]
+    assert measured.output_tokens > 0
