@@ -116,6 +116,7 @@ def export(
     measured: Annotated[
         Path | None, typer.Option(help="Output of `eval --json`, for the card.")
     ] = None,
+    note: Annotated[str, typer.Option(help="A remark for the card.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Write the model of a checkpoint as GGUF, with what was measured in its card.
@@ -125,7 +126,7 @@ def export(
     from agentevo.seed_model.export import export as write
 
     table_data = json.loads(measured.read_text(encoding="utf-8"))["data"] if measured else None
-    made = write(checkpoint, out, measured=table_data)
+    made = write(checkpoint, out, measured=table_data, note=note)
     emit(ctx, {"path": str(out), "card": made}, as_json=as_json, human=str(out))
 
 

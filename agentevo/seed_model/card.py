@@ -17,13 +17,14 @@ SUMMARY = (
 
 
 def make_card(
-    training: Mapping[str, Any], measured: Mapping[str, Any] | None = None
+    training: Mapping[str, Any], measured: Mapping[str, Any] | None = None, note: str = ""
 ) -> dict[str, Any]:
     """Return the card of a trained model.
 
     Args:
         training: A checkpoint's state.
         measured: An evaluation as JSON.
+        note: Anything else that one should know about how it was trained.
     """
     step, tokens, _ = training["counters"]
     return {
@@ -42,6 +43,7 @@ def make_card(
         "training_s": round(training["elapsed_s"]),
         "settings": dict(training["settings"]),
         "command": _command(training["settings"]),
+        "note": note,
         "commit": _commit(),
         "measured": dict(measured) if measured else None,
     }

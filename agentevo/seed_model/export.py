@@ -15,6 +15,7 @@ def export(
     out: Path,
     *,
     measured: Mapping[str, Any] | None = None,
+    note: str = "",
     precision: Precision = "q8_0",
 ) -> dict[str, Any]:
     """Write the model of a checkpoint and return its card.
@@ -23,13 +24,14 @@ def export(
         checkpoint: File of a training.
         out: GGUF file to write.
         measured: An evaluation as JSON, for the card.
+        note: Anything else for the card.
         precision: Of the matrices.
 
     Raises:
         CheckpointError: The checkpoint is damaged, missing, or of another format.
     """
     state = load_checkpoint(checkpoint)
-    card = make_card(state, measured)
+    card = make_card(state, measured, note)
     write_gguf(
         out,
         state["weights"],

@@ -37,7 +37,7 @@ class Played:
         solved: Whether the goal was reached.
         turns: What was done and answered.
         valid: Answers of the model that held exactly one valid call of the tool.
-        answers: All answers of the model.
+        answers: All answers of the model but the closing words after a command that worked.
         output_tokens: Tokens that the model wrote.
         input_tokens: Tokens that it read.
     """
@@ -81,6 +81,7 @@ def play(
         _count(played, answer)
         command = _command(answer)
         if command is None:
+            played.answers -= _closes(played, answer)
             break
         played.valid += 1
         text, error = service.answer(world, state, command)
@@ -117,6 +118,13 @@ def _command(answer: AIMessage) -> str | None:
     command = call["args"].get("command")
     valid = call["name"] == "run" and set(call["args"]) == {"command"} and isinstance(command, str)
     return command if valid else None
+
+
+def _closes(played: Played, answer: AIMessage) -> bool:
+    """Return whether the model ends the episode with a word because its last command worked."""
+    worked = bool(played.turns) and not played.turns[-1].error
+    calls = answer.tool_calls or answer.invalid_tool_calls
+    return worked and not calls and answer.content == "done"
 
 
 def _action(answer: AIMessage) -> str:

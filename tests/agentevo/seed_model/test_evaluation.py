@@ -70,7 +70,11 @@ class Reader(BaseChatModel):
         numbers = [int(word) for word in rest if word.isdigit()]
         item = next(word for word in rest if word in service.OBJECTS)
         return Job(
-            action, item, *(found[0] if found else None for found in (places, colors, numbers))
+            action,
+            item,
+            place=places[0] if places else None,
+            color=colors[0] if colors else None,
+            number=numbers[0] if numbers else None,
         )
 
 
@@ -145,7 +149,7 @@ def test_a_model_behind_an_openai_server_plays_the_same_episode(
         model = ChatOpenAI(base_url=url, api_key="none", model="m", root_client=client)
         played = play(model, task, actions=5, errors=5)
     assert played.solved
-    assert [turn.error for turn in played.turns][0] is True
+    assert played.turns[0].error
 
 
 def test_measured_worlds_are_outside_the_training_range() -> None:
