@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from agentevo.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
@@ -37,10 +39,10 @@ class TrainingSettings:
         """Refuse a missing or double budget.
 
         Raises:
-            ValueError: Not exactly one of `minutes` and `tokens` is above 0.
+            ConfigError: Not exactly one of `minutes` and `tokens` is above 0.
         """
         if (self.minutes > 0) == (self.tokens > 0):
-            raise ValueError(
+            raise ConfigError(
                 f"the budget is {self.minutes!r} minutes and {self.tokens!r} tokens; "
                 "give exactly one of them, above 0"
             )
