@@ -83,9 +83,7 @@ class RunAgent:
         pool: Ids of the tasks that the environment knows.
         stop: Asks the runs to stop.
         on_event: Called with every event of the runs.
-        output_tokens: Tokens that the model wrote in all runs so far.
-        input_tokens: Tokens that it read.
-        seconds: Seconds that the episodes took.
+        environment: Name that the environment gives itself; "" for the name in the settings.
     """
 
     settings: Settings
@@ -95,9 +93,10 @@ class RunAgent:
     pool: frozenset[str] = frozenset()
     stop: StopRequest = field(default_factory=StopRequest)
     on_event: Callable[[Event], None] | None = None
-    output_tokens: int = 0
-    input_tokens: int = 0
-    seconds: float = 0.0
+    environment: str = ""
+
+    def __post_init__(self) -> None:
+        self.environment = self.environment or self.settings.env.name
 
     def attempt(
         self, tasks: Sequence[Task], *, label: str, recall: bool = True
@@ -110,7 +109,7 @@ class RunAgent:
         """
         self.carry_out(tasks, label=label, memory=self.memory if recall else None)
         directory = create_run(self.settings, label)
-        return read_outcomes(directory, self.settings.env.name)
+        return read_outcomes(directory, self.environment)
 
     def carry_out(self, tasks: Sequence[Task], *, label: str, memory: Memory | None) -> RunReport:
         """Do the episodes of one run with a memory that is only asked; returns its report.
@@ -129,9 +128,6 @@ class RunAgent:
             raise DrainedError(
                 f"{label}: {len(report.episodes)} of {report.total} episodes are done"
             )
-        self.input_tokens += report.input_tokens
-        self.output_tokens += report.output_tokens
-        self.seconds += sum(episode.seconds for episode in report.episodes)
         return report
 
     def _run(self, directory: RunDirectory, plan: RunPlan) -> RunReport:
@@ -159,5 +155,5 @@ class RunAgent:
         return task.id in self.pool
 
     def with_memory(self, memory: Memory | None) -> "RunAgent":
-        """Return the same agent with another memory, counting for itself."""
-        return replace(self, memory=memory, output_tokens=0, input_tokens=0, seconds=0.0)
+        """Return the same agent with another memory."""
+        return replace(self, memory=memory)

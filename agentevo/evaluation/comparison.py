@@ -80,8 +80,13 @@ class Comparison:
     normalised_gain: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return asdict(self)
+        """Return the comparison as JSON values."""
+        return {
+            **asdict(self),
+            "interval": list(self.interval),
+            "harmed": list(self.harmed),
+            "helped": list(self.helped),
+        }
 
 
 def compare(arm: Arm, control: Arm, *, seed: int = 0) -> Comparison:

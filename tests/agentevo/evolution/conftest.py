@@ -16,7 +16,7 @@ from agentevo.acquisition.run_agent import RunAgent
 from agentevo.config import Settings
 from agentevo.prompts import REFLECTION_INSTRUCTIONS
 from agentevo.runs.worker import World
-from agentevo.runtime import environment_of, sandbox_of, tasks_of
+from agentevo.runtime import environment_of, tasks_of
 from agentevo.updating.in_context import InContextMemory
 from agentevo_environments.packs.quirks import service
 from agentevo_environments.packs.quirks.jobs import Job, commands
@@ -124,16 +124,21 @@ class Believer(BaseChatModel):
 
 
 def quirks_settings(home: Path, **env: Any) -> Settings:
-    """Three worlds of twelve tasks, in a sandbox that every machine can start."""
-    options = {"tasks_per_world": 12, "quirks_per_world": 10, "fewest_per_task": 1}
+    """Three worlds of twelve tasks, the service in this process."""
+    options = {"tasks_per_world": 12, "quirks_per_world": 10}
     return Settings.model_validate(
         {
             "home": home,
-            "env": {"name": "quirks", "n": 36, "options": options} | env,
+            "env": {"name": "fast_quirks:FastQuirks", "n": 36, "options": options} | env,
             "run": {"concurrency": 2, "durability": "exit", "synchronous": "NORMAL"},
             "memory": {"k": 16},
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def _find_fast_quirks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +162,7 @@ def tasks(settings: Settings) -> Sequence[Task]:
 
 
 def world_of(settings: Settings) -> World:
-    return World(environment_of(settings, sandbox_factory=lambda: sandbox_of(settings)))
+    return World(environment_of(settings))
 
 
 @pytest.fixture
@@ -167,6 +172,7 @@ def agent(settings: Settings, tasks: Sequence[Task]) -> RunAgent:
         Believer(),
         lambda: world_of(settings),
         pool=frozenset(task.id for task in tasks),
+        environment="quirks",
     )
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from agentevo.acquisition.feedback import EnvironmentFeedback
 from agentevo.acquisition.run_agent import RunAgent
+from agentevo.evolution.exam import History
 from agentevo.objective import Objective
 from agentevo.recall import Memory, Outcome, Turn
 from agentevo.stages import Experience, Feedback, Round, Solution
@@ -18,6 +20,7 @@ from agentevo_environments.task import Task, TaskId
 from agentevo_memory import Policy
 from agentevo_memory.journal import Selection
 from agentevo_memory.reflectors import reflect_on_errors
+from agentevo_memory.retrieval import count_tokens
 
 NOW = Round(1, Objective("quirks"), seed=0)
 WORLD = "Moki"
@@ -192,6 +195,21 @@ def test_the_model_reflects_on_errors_and_agrees_with_what_it_finds_again(
     Insert(memory, "quirks").update([experience("move", MOVE, run="second")], NOW)
     assert update.update([], NOW).counts["rules"] == 0
     assert rules(memory) == {MOVE}
+
+
+def test_the_history_arm_shows_the_latest_episodes_at_the_tokens_of_the_memory(
+    memory: InContextMemory,
+) -> None:
+    failed = [experience("move", MOVE), experience("lift", LIFT)]
+    Insert(memory, "quirks").update(failed, NOW)
+    reflect(memory, replay_by({"move": [MOVE], "lift": [LIFT]})[1]).update(failed, NOW)
+    episodes = [entry.solution.outcome for entry in failed if entry.solution.outcome]
+    asked: dict[str, Any] = {"environment": "quirks", "scope": WORLD, "budget_tokens": 400}
+    used = sum(count_tokens(e.text) for e in memory.recall("In Moki: move.", **asked))
+    shown = History(episodes, memory).recall("In Moki: move.", **asked)
+    assert 0 < sum(count_tokens(entry.text) for entry in shown) <= used
+    assert shown[0].text.startswith("Task: In Moki: move.")
+    assert not any(entry.trusted for entry in shown)
 
 
 def test_lessons_are_kept_once_per_failure_and_never_instruct(memory: InContextMemory) -> None:

@@ -1,0 +1,137 @@
+"""`agentevo evolve`: let an agent improve itself, with live progress and an ending table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentevo.cli.context import SetOption, settings_of
+from agentevo.cli.failures import ExitCode
+from agentevo.cli.output import JsonFlag, complain, emit, stderr_console, table
+from agentevo.events import Event
+
+if TYPE_CHECKING:
+    from agentevo.evolution import EvolutionReport
+
+app = typer.Typer()
+
+
+@app.command()
+def evolve(
+    ctx: typer.Context,
+    env: Annotated[str | None, typer.Option(help="Environment. Default: code.")] = None,
+    tasks: Annotated[Path | None, typer.Option(help="Task file of the environment.")] = None,
+    split: Annotated[str | None, typer.Option(help="Task set to divide.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model, such as seed or openai:NAME.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Tasks, all parts together.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Name or .toml file. Default: proposed.")
+    ] = None,
+    ability: Annotated[
+        str | None, typer.Option(help="What to get better at. Default: proposed.")
+    ] = None,
+    target: Annotated[float, typer.Option(min=0, max=1, help="Score to reach.")] = 1.0,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds at most.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Episodes of learning.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="EVOLUTION", help="Continue this one (id, or last).")
+    ] = None,
+    sets: SetOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let an agent improve itself: practise, reflect, judge, serve what is better.
+
+    Ctrl-C lets the steps in progress finish; `agentevo evolve --resume last` then goes on.
+
+    Example: agentevo evolve --env quirks --model seed --n 60 --recipe default
+    """
+    from agentevo.evolution import evolve as start
+    from agentevo.evolution import resume_evolution
+    from agentevo.evolution.parts import Parts
+    from agentevo.objective import Objective
+
+    overrides = {
+        "env": {"name": env, "tasks": tasks, "split": split, "n": n, "seed": seed},
+        "model": {"spec": model},
+    }
+    settings = settings_of(ctx, overrides, sets=sets)
+    parts = Parts(on_event=None if quiet else _Told())
+    if resume is not None:
+        report = resume_evolution(settings.home, resume, parts=parts)
+    else:
+        aim = Objective(ability, target=target) if ability else None
+        report = start(
+            settings, objective=aim, recipe=recipe, rounds=rounds, budget=budget, parts=parts
+        )
+    emit(ctx, report.to_json(), as_json=as_json, human=ending(report))
+    if report.status != "finished":
+        complain("stopped; all episodes are kept", f"agentevo evolve --resume {report.id}")
+        raise typer.Exit(ExitCode.STOPPED)
+
+
+class _Told:
+    """Says on stderr what every round comes to."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._episodes = 0
+
+    def __call__(self, event: Event) -> None:
+        data: dict[str, Any] = event["data"]
+        number = event["iteration"]
+        match event["type"].removeprefix("agentevo."):
+            case "episode_finished":
+                self._episodes += 1
+            case "round_started":
+                self._say(f"round {number} of {data['rounds']}: {data['ability']}")
+            case "practised":
+                self._say(f"  practised: {data['solved']} of {data['attempts']} attempts solved")
+            case "memory_updated":
+                counts = ", ".join(f"{count} {name}" for name, count in data.items() if count)
+                self._say(f"  memory: {counts or 'nothing new'}")
+            case "round_finished":
+                rate = "-" if data["rate"] is None else f"{data['rate']:.0%}"
+                self._say(
+                    f"  {data['decision']}: held-out success {rate}, {data['pairs']} pairs, "
+                    f"difference {data['mean_difference']:+.2f}; {self._episodes} episodes so far"
+                )
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def ending(report: "EvolutionReport") -> list[Any]:
+    """Return what an evolution achieved, for people."""
+    by_control = {entry["control"]: entry for entry in report.comparisons}
+    rows = []
+    for arm in report.arms:
+        against = by_control.get(arm.name)
+        rows.append(
+            (
+                arm.name,
+                f"{arm.rate:.0%}",
+                f"{arm.interval[0]:.0%} to {arm.interval[1]:.0%}",
+                f"{arm.input_tokens + arm.output_tokens:,}",
+                f"{against['difference']:+.0%}" if against else "",
+                f"{against['p_value']:.3g}" if against else "",
+                len(against["harmed"]) if against else "",
+            )
+        )
+    columns = ["arm", "success", "95 % interval", "tokens", "memory is better by", "p", "worse"]
+    facts = [
+        f"evolution {report.id}: {report.status}, {report.ended or 'not ended'}",
+        f"autonomy {report.autonomy}; recipe {report.recipe['name']} "
+        f"({report.decisions['recipe']}); objective {report.objective['ability']} "
+        f"({report.decisions['objective']})",
+    ]
+    title = f"{report.tasks.get('exam', 0)} exam tasks that nothing was learnt from"
+    shown: list[Any] = [*facts, *([table(columns, rows, title)] if rows else [])]
+    accepted = sum(entry["decision"] == "accepted" for entry in report.rounds)
+    return [
+        *shown,
+        f"{accepted} of {len(report.rounds)} rounds accepted, {len(report.rules)} rules served, "
+        f"generation {report.generations.get('served')}",
+        *report.notes,
+    ]
