@@ -23,6 +23,7 @@ from agentevo_environments.packs.quirks.worlds import (
     draw_quirks,
     draw_value,
     is_held_out,
+    is_held_out_combination,
     kind_of,
 )
 from agentevo_environments.task import Task
@@ -189,12 +190,18 @@ def with_rules(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, 
 
 
 _BASIC = Difficulty(tasks_per_world=1)
-_DENSE = Difficulty(tasks_per_world=1, quirks_per_world=30, fewest_per_task=2, most_per_task=4)
+_DENSE = Difficulty(
+    tasks_per_world=1,
+    quirks_per_world=30,
+    fewest_per_task=2,
+    most_per_task=4,
+    combinations="any",
+)
 _HARD = Difficulty(tasks_per_world=1, tier="hard")
 
 
 def _combination(task: Task) -> bool:
-    return is_held_out(met_slots(task))
+    return is_held_out_combination(met_slots(task))
 
 
 def _kind(kind: str) -> Callable[[Task], bool]:

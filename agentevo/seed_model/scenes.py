@@ -95,12 +95,12 @@ def add_foreign(source: Source, scene: Scene, slots: Sequence[str]) -> None:
     if not source.chance(source.level.foreign):
         return
     name = source.name().capitalize()
-    for _ in range(random.randint(1, 4)):
+    for _ in range(random.randint(1, 5)):
         if source.chance(0.5):
             name = source.name().capitalize()
         if name == scene.world.name:
             continue
-        slot = random.choice(slots if source.chance(0.6) else all_slots())
+        slot = random.choice(slots if source.chance(0.8) else all_slots())
         other = World(name, draw_quirks(random, [slot], reserved=source.reserved))
         scene.rules.insert(random.randint(0, len(scene.rules)), other.rule(slot))
 

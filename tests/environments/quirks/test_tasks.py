@@ -75,9 +75,14 @@ def test_a_fifth_of_all_syllable_pairs_is_reserved() -> None:
 
 
 def test_training_tasks_never_meet_a_held_out_kind_or_combination() -> None:
-    difficulty = Difficulty(quirks_per_world=40, most_per_task=6)
+    difficulty = Difficulty(quirks_per_world=40, most_per_task=6, combinations="any")
     assert not any(is_held_out(met(t)) for t in make_tasks(difficulty, "train", 400, 0))
     assert any(is_held_out(met(t)) for t in make_tasks(difficulty, "test", 400, 0))
+
+
+def test_held_out_combinations_are_met_only_when_asked_for() -> None:
+    difficulty = Difficulty(quirks_per_world=40, most_per_task=6)
+    assert not any(is_held_out(met(t)) for t in make_tasks(difficulty, "test", 400, 0))
 
 
 def test_drift_changes_a_world_halfway_and_says_the_day() -> None:

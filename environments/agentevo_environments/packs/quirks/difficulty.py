@@ -7,6 +7,7 @@ from agentevo_environments.packs.quirks.worlds import HARD_KINDS, all_slots
 
 Feedback = Literal["explicit", "expected", "pass_fail"]
 Tier = Literal["basic", "hard", "drift"]
+Combinations = Literal["trained", "any"]
 MOST_PER_TASK = 6
 
 SEEDS = {
@@ -33,6 +34,8 @@ class Difficulty:
         errors: Whether an error names "all" problems of a command or only the "first".
         tier: "basic"; "hard" adds offsets and conditions; "drift" changes half of the quirks of
             each world halfway through its tasks.
+        combinations: Which quirks one task may meet together: "trained" leaves out the
+            combinations that are kept from pre-training, "any" does not.
     """
 
     quirks_per_world: int = 12
@@ -43,6 +46,7 @@ class Difficulty:
     feedback: Feedback = "explicit"
     errors: Literal["all", "first"] = "all"
     tier: Tier = "basic"
+    combinations: Combinations = "trained"
 
     def __post_init__(self) -> None:
         """Refuse settings for which no task can exist.
@@ -54,6 +58,7 @@ class Difficulty:
             "feedback": get_args(Feedback),
             "errors": ("all", "first"),
             "tier": get_args(Tier),
+            "combinations": get_args(Combinations),
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:

@@ -11,7 +11,12 @@ from typing import Any, ClassVar, Literal
 
 from agentevo_environments.environment import Environment
 from agentevo_environments.errors import ActionError
-from agentevo_environments.packs.quirks.difficulty import Difficulty, Feedback, Tier
+from agentevo_environments.packs.quirks.difficulty import (
+    Combinations,
+    Difficulty,
+    Feedback,
+    Tier,
+)
 from agentevo_environments.packs.quirks.jobs import commands, with_item
 from agentevo_environments.packs.quirks.prompts import HARD_INSTRUCTIONS, INSTRUCTIONS
 from agentevo_environments.packs.quirks.service import OBJECTS
@@ -40,6 +45,7 @@ class QuirksEnvironment(Environment):
         feedback: What an error says: "explicit", "expected" or "pass_fail".
         errors: Whether an error names "all" problems or only the "first".
         tier: "basic", "hard" or "drift".
+        combinations: "trained" or "any".
 
     Raises:
         ValueError: The options contradict each other; the message says how.
@@ -60,6 +66,7 @@ class QuirksEnvironment(Environment):
         feedback: Feedback = "explicit",
         errors: Literal["all", "first"] = "all",
         tier: Tier = "basic",
+        combinations: Combinations = "trained",
     ) -> None:
         self.difficulty = Difficulty(
             quirks_per_world, fewest_per_task, most_per_task, tasks_per_world, step_limit,

@@ -17,6 +17,7 @@ from agentevo_environments.packs.quirks.worlds import (
     all_slots,
     draw_quirks,
     is_held_out,
+    is_held_out_combination,
 )
 from agentevo_environments.task import Task, TaskId
 
@@ -121,6 +122,8 @@ def _find_job(random: Random, difficulty: Difficulty, world: World, split: str) 
         job = _draw(random, difficulty, world)
         slots = met(job, world)
         if split == "train" and is_held_out(slots):
+            continue
+        if difficulty.combinations == "trained" and is_held_out_combination(slots):
             continue
         if difficulty.fewest_per_task <= len(slots) <= difficulty.most_per_task:
             return job

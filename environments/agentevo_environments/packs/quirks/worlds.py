@@ -18,12 +18,16 @@ def kind_of(slot: str) -> str:
     return slot.split(" ", 1)[0]
 
 
-def is_held_out(slots: Iterable[str]) -> bool:
-    """Return whether quirks on these slots form a kind or a combination kept from pre-training."""
+def is_held_out_combination(slots: Iterable[str]) -> bool:
+    """Return whether quirks on these slots form a combination kept from pre-training."""
     kinds = {kind_of(slot) for slot in slots}
-    return any(kind in kinds for kind in HELD_OUT_KINDS) or any(
-        combination <= kinds for combination in HELD_OUT_COMBINATIONS
-    )
+    return any(combination <= kinds for combination in HELD_OUT_COMBINATIONS)
+
+
+def is_held_out(slots: Iterable[str]) -> bool:
+    """Return whether quirks on these slots show a kind or a combination kept from pre-training."""
+    met = list(slots)
+    return is_held_out_combination(met) or any(kind_of(slot) in HELD_OUT_KINDS for slot in met)
 
 
 def all_slots() -> list[str]:
