@@ -180,9 +180,11 @@ class EpisodeWorker:
 
     def _has_checkpoint(self, config: RunnableConfig) -> bool:
         """Return whether to continue; a checkpoint that cannot be continued is dropped."""
-        if self._parts.saver.get_tuple(config) is None:
+        saved = self._parts.saver.get_tuple(config)
+        if saved is None:
             return False
-        if can_continue(self._world.environment):
+        # with durability "exit" a killed episode leaves an empty one
+        if saved.checkpoint["channel_versions"] and can_continue(self._world.environment):
             return True
         self._parts.saver.delete_thread(config["configurable"]["thread_id"])
         return False

@@ -1,0 +1,108 @@
+"""An evolution killed at random moments resumes to the same end, and does nothing twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentevo.config import Settings
+from agentevo.evolution import evolve, list_evolutions, resume_evolution
+from agentevo.evolution.parts import Parts
+from agentevo.generations import GenerationLog
+from agentevo.objective import Objective
+from agentevo.runs.checkpoints import read_ledger
+from agentevo.runs.directory import run_directories
+from agentevo_memory import VectorMemory
+
+KILLS = int(os.environ.get("AGENTEVO_EVOLUTION_KILLS", "5"))
+CHILD = """
+import importlib.util, sys
+from pathlib import Path
+folder, home = Path(sys.argv[1]), Path(sys.argv[2])
+sys.path.insert(0, str(folder))
+spec = importlib.util.spec_from_file_location("believers", folder / "conftest.py")
+believers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(believers)
+from agentevo.evolution import evolve, list_evolutions, resume_evolution
+from agentevo.evolution.parts import Parts
+from agentevo.objective import Objective
+parts = Parts(believers.Believer(), "hashing", on_event=lambda event: print(flush=True))
+if list_evolutions(home):
+    resume_evolution(home, "last", parts=parts)
+else:
+    evolve(believers.quirks_settings(home), objective=Objective("quirks"), recipe="default",
+           rounds=2, parts=parts)
+"""
+
+
+def contents(home: Path) -> Counter[tuple[str, ...]]:
+    """What the served memory holds, without ids and times."""
+    with VectorMemory(home / "memory", embedder="hashing") as memory:
+        assert memory.verify().intact
+        return Counter((r.kind, r.status, r.scope, r.text, r.task_id) for r in memory.records())
+
+
+def killed_after(home: Path, events: int) -> bool:
+    """Let a process evolve, kill it after some events; returns whether it had ended by itself."""
+    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        for _ in range(events):
+            if not child.stdout.readline():
+                break
+        time.sleep(random.Random(events).random() * 0.05)
+        child.send_signal(signal.SIGKILL)
+        return child.wait() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_kills_at_random_moments_change_nothing(
+    settings: Settings, make_settings: Callable[..., Settings], believer: Any, tmp_path: Path
+) -> None:
+    parts = Parts(believer(), "hashing")
+    undisturbed = evolve(
+        settings, objective=Objective("quirks"), recipe="default", rounds=2, parts=parts
+    )
+    source, ended, home, last = random.Random(7), 0, tmp_path / "0", None
+    for kill in range(KILLS):
+        ended += killed_after(home, source.randrange(1, 220))
+        found = list_evolutions(home)
+        if kill == KILLS - 1 or (found and found[0].read_report() is not None):
+            last = _finish(home, make_settings, parts)
+            _compare(last, undisturbed, home, settings.home)
+            home = tmp_path / str(kill + 1)
+    assert last is not None
+
+
+def _finish(home: Path, make_settings: Callable[..., Settings], parts: Parts) -> Any:
+    if list_evolutions(home):
+        return resume_evolution(home, "last", parts=parts)
+    return evolve(
+        make_settings(home), objective=Objective("quirks"), recipe="default", rounds=2, parts=parts
+    )
+
+
+def _compare(last: Any, undisturbed: Any, home: Path, other: Path) -> None:
+    assert last.status == "finished"
+    assert last.rounds == tuple(json.loads(json.dumps(undisturbed.rounds)))
+    assert set(last.rules) == set(undisturbed.rules)
+    assert [arm.solved for arm in last.arms] == [arm.solved for arm in undisturbed.arms]
+    assert contents(home) == contents(other)
+    log = GenerationLog(home / "generations.sqlite")
+    log.verify()
+    expected = GenerationLog(other / "generations.sqlite")
+    assert [e.kind for e in log.entries()] == [e.kind for e in expected.entries()]
+    (directory,) = list_evolutions(home)
+    for run in run_directories(directory.path):
+        with read_ledger(run.checkpoints) as ledger:
+            assert len(ledger.outcomes()) == len(ledger.fact("tasks"))
