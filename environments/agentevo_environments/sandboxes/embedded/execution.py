@@ -77,7 +77,6 @@ class Execution:
             self._slot.client.sendall(request)
         self._slot.client.setblocking(False)
         self._poll.register(self._slot.client, select.POLLIN)
-        self._poll.register(self._slot.done, 0)
         self._follow(time.monotonic() + self._limits.timeout_s)
         for descriptor in self._streams:
             self._read_rest(descriptor)
@@ -95,9 +94,6 @@ class Execution:
             for descriptor, _ in self._poll.poll(left_s * 1000 + 1):
                 if descriptor in self._streams:
                     self._read(descriptor)
-                elif descriptor == self._slot.done.fileno():
-                    if self._is_done():
-                        return
                 elif self._read_report():
                     return
         self._stop()
@@ -134,15 +130,6 @@ class Execution:
     def _read_rest(self, descriptor: int) -> None:
         while self._read(descriptor):
             pass
-
-    def _is_done(self) -> bool:
-        """Return whether the hang-up means success and not that the slot was killed."""
-        self._poll.unregister(self._slot.done)
-        if self._slot.done.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return False
-        self.outcome.reported = self.outcome.started = True
-        self.outcome.status = 0
-        return True
 
     def _read_report(self) -> bool:
         """Read from the slot's socket; return whether nothing more will come."""

@@ -29,7 +29,6 @@ class Slot:
         client: Socket for the request and the report.
         output: Descriptor of the program's standard output.
         errors: Descriptor of the program's standard error.
-        done: Socket that hangs up when Python source has come to its end with status 0.
         process: pidfd of its first process; readable when every process of the slot is gone.
         has_namespaces: Whether all its processes die with the first one.
     """
@@ -38,7 +37,6 @@ class Slot:
     client: socket.socket
     output: int
     errors: int
-    done: socket.socket
     process: int = -1
     has_namespaces: bool = True
 
@@ -53,7 +51,6 @@ class Slot:
     def close_channels(self) -> None:
         """Close all but the pidfd; without its client a slot ends itself."""
         self.client.close()
-        self.done.close()
         os.close(self.output)
         os.close(self.errors)
 
@@ -145,9 +142,8 @@ class SlotPool:
     def _receive(self) -> None:
         number, descriptors = self._server.receive()
         self._arming -= 1
-        client, output, errors, done = descriptors
-        sockets = socket.socket(fileno=client), socket.socket(fileno=done)
-        slot = Slot(number, sockets[0], output, errors, sockets[1])
+        client, output, errors = descriptors
+        slot = Slot(number, socket.socket(fileno=client), output, errors)
         slot.has_namespaces = self._server.settings.tier in {"T1", "T2"}
         self._armed.append(slot)
 

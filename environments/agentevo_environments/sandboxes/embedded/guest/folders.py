@@ -28,8 +28,6 @@ class Folders:
         confined: Whether Landlock and the system-call filter are used.
     """
 
-    dies_at_once = False
-
     def __init__(
         self, scratch: str, readable: Sequence[str], listable: Sequence[str], *, confined: bool
     ) -> None:

@@ -28,12 +28,10 @@ class Namespaces:
     Attributes:
         home: Folder for temporary files.
         work: Working directory of the program.
-        dies_at_once: Whether killing the first process kills all others.
     """
 
     home = TEMPORARY
     work = f"{TEMPORARY}/work"
-    dies_at_once = True
 
     def __init__(self) -> None:
         self._filter = Filter(in_namespaces=True)

@@ -10,7 +10,6 @@ import resource
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,8 +42,9 @@ def run(template: Template, isolation: Isolation, channels: Channels, start: int
                 close_all_but()
                 status = _replace(request.header["argv"], environment)
             else:
-                early = isolation.dies_at_once and not request.header["keep"]
-                status = _run_source(request, channels.done if early else None)
+                signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+                close_all_but()
+                status = source.run(request.blobs[0])
     except OSError as error:
         os.write(2, f"the sandbox could not set up the program: {error}\n".encode())
     finally:
@@ -86,22 +86,6 @@ def _set_up(isolation: Isolation, request: Frame) -> None:
         path.write_bytes(data)
     _limit(limits, isolation.process_limit(limits["processes"]))
     isolation.confine()
-
-
-def _run_source(request: Frame, done: int | None) -> int:
-    """Run source; given `done`, tell the client of success before the process has ended.
-
-    That saves the client the time that ending takes. A program that shuts the socket down itself
-    has only claimed its own success and is killed at once.
-    """
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    close_all_but(*(() if done is None else (done,)))
-    process = os.getpid()
-    status = source.run(request.blobs[0])
-    if done is not None and status == 0 and os.getpid() == process:
-        with suppress(OSError):
-            socket.socket(fileno=done).shutdown(socket.SHUT_RD)
-    return status
 
 
 def _replace(argv: list[str], environment: Mapping[str, str]) -> int:

@@ -19,7 +19,6 @@ from agentevo_environments.sandboxes.embedded.guest import supervisor
 from agentevo_environments.sandboxes.embedded.guest.folders import Folders
 from agentevo_environments.sandboxes.embedded.guest.namespaces import Namespaces
 from agentevo_environments.sandboxes.embedded.guest.slot import (
-    UNREAD,
     Channels,
     Isolation,
     Template,
@@ -70,18 +69,15 @@ def _isolation(settings: Mapping[str, Any]) -> Callable[[], Isolation]:
 def _arm(control: socket.socket, template: Template, slot: int) -> None:
     """Fork a slot and send the client's ends of its channels, in the order of `Channels`."""
     ours, theirs = socket.socketpair()
-    ours_done, theirs_done = socket.socketpair()
-    theirs_done.shutdown(socket.SHUT_WR)
-    ours_done.send(UNREAD)
     pipes = [os.pipe() for _ in range(2)]
     isolation = template.isolate()
     if isolation.fork() == 0:
         (_, output), (_, errors) = pipes
-        channels = Channels(theirs.fileno(), output, errors, theirs_done.fileno())
+        channels = Channels(theirs.fileno(), output, errors)
         supervisor.run(template, isolation, slot, channels)
     reads = [read for read, _ in pipes]
-    socket.send_fds(control, [bytes([slot])], [ours.fileno(), *reads, ours_done.fileno()])
-    for end in (ours, theirs, ours_done, theirs_done):
+    socket.send_fds(control, [bytes([slot])], [ours.fileno(), *reads])
+    for end in (ours, theirs):
         end.close()
     for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
         os.close(descriptor)

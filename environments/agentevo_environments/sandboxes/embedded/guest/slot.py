@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 READY = b"R"
-UNREAD = b"U"
 STARTED, STARTED_KEEPING = b"s", b"k"
 STANDARD = frozenset((0, 1, 2))
 LARGEST_DESCRIPTOR = 1 << 20
@@ -17,7 +16,6 @@ class Isolation(Protocol):
 
     home: str
     work: str
-    dies_at_once: bool
 
     def fork(self) -> int:
         """Fork the slot's first process; return as os.fork does."""
@@ -66,15 +64,11 @@ class Channels:
         client: Brings the request and takes the report.
         output: Standard output.
         errors: Standard error.
-        done: Socket that nothing can be written to; shut down for reading, it says that Python
-            source came to its end with status 0, before the process that ran it has ended. A byte
-            lies unread in it, so that its closing is an error and cannot be mistaken for that.
     """
 
     client: int
     output: int
     errors: int
-    done: int
 
 
 def close_all_but(*descriptors: int) -> None:

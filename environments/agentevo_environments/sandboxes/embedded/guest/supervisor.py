@@ -33,7 +33,7 @@ def run(template: Template, isolation: Isolation, slot: int, channels: Channels)
     try:
         for descriptor in template.members[slot] if template.members else ():
             os.write(descriptor, b"0")
-        close_all_but(channels.client, channels.output, channels.errors, channels.done)
+        close_all_but(channels.client, channels.output, channels.errors)
         try:
             isolation.enter()
             _split(template, isolation, channels)
@@ -54,7 +54,7 @@ def _split(template: Template, isolation: Isolation, channels: Channels) -> None
     if child == 0:
         program.run(template, isolation, channels, start)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    close_all_but(channels.client, channels.done, started)
+    close_all_but(channels.client, started)
     kernel.drop_capabilities()
     client = socket.socket(fileno=channels.client)
     with suppress(BrokenPipeError, ConnectionResetError):
