@@ -342,6 +342,8 @@ def report(size: int, results: dict[str, dict[str, float]]) -> None:
         print(f"{engine:<26}" + "".join(f"{figures[name]:>12.2f}" for name in names))
     ours = results["agentevo (exact)"]
     peers = {name: each for name, each in results.items() if not name.startswith("agentevo")}
+    if not peers:
+        return
     for figure in ("search", "filtered"):
         best = min(peers, key=lambda name: peers[name][figure])
         print(f"{figure}: ours / best peer ({best}) = {ours[figure] / peers[best][figure]:.2f}")
