@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from agentevo.config import Settings, load_settings
     from agentevo.episode import build_episode_graph
     from agentevo.events import Event
+    from agentevo.evolution import evolve
+    from agentevo.graph import build_evolution_graph
     from agentevo.models import init_model
     from agentevo.models.scripted import ScriptedModel
     from agentevo.recall import Memory, Outcome, Recalled
@@ -33,6 +35,8 @@ __all__ = [
     "aresume",
     "arun",
     "build_episode_graph",
+    "build_evolution_graph",
+    "evolve",
     "init_model",
     "list_runs",
     "load_report",
@@ -53,6 +57,8 @@ _HOMES = {
     "aresume": "runtime",
     "arun": "runtime",
     "build_episode_graph": "episode",
+    "build_evolution_graph": "graph",
+    "evolve": "evolution",
     "init_model": "models",
     "list_runs": "runtime",
     "load_report": "runtime",

@@ -4,8 +4,6 @@ EvolL(M, E, f, ENV), EvolM(M, E, ENV) and EvolH(M, ENV) of the survey are the sa
 given.
 """
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +30,7 @@ from agentevo.evolution.autonomy import (
 )
 from agentevo.evolution.directory import EvolutionDirectory, create_evolution, open_evolution
 from agentevo.evolution.exam import cost_of_learning, take_exam
-from agentevo.evolution.parts import Parts, make_context, name_of, ports_of, try_recipe
+from agentevo.evolution.parts import Parts, base_of, make_context, name_of, ports_of, try_recipe
 from agentevo.evolution.report import EvolutionReport
 from agentevo.graph import build_evolution_graph
 from agentevo.graph.context import EvolutionContext
@@ -130,17 +128,6 @@ def resume_evolution(home: Path, name: str, *, parts: Parts = SHIPPED) -> Evolut
         )
     with _only_one(home):
         return _carry_out(directory, settings, model, parts)
-
-
-def base_of(model: AnyModel, settings: Settings) -> str:
-    """Return the identity of a model: the hash of its weights if known, else of what describes it."""
-    known: dict[str, Any] = {}
-    if isinstance(model, BaseChatModel):
-        known = dict(model._identifying_params)
-        if sha256 := known.get("model_sha256"):
-            return str(sha256)
-    described = json.dumps([settings.model.spec, known], sort_keys=True, default=str)
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _asking(model: AnyModel) -> Ask | None:

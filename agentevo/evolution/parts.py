@@ -1,5 +1,7 @@
 """From settings, model and recipe to the live parts of one evolution."""
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -54,6 +56,17 @@ class Parts:
 def ports_of(model: AnyModel) -> set[Port]:
     """Return the ports that are there."""
     return {"sandbox", "chat"} if isinstance(model, BaseChatModel) else {"sandbox"}
+
+
+def base_of(model: AnyModel, settings: Settings) -> str:
+    """Return the identity of a model: the hash of its weights if known, else of what describes it."""
+    known: dict[str, Any] = {}
+    if isinstance(model, BaseChatModel):
+        known = dict(model._identifying_params)
+        if sha256 := known.get("model_sha256"):
+            return str(sha256)
+    described = json.dumps([settings.model.spec, known], sort_keys=True, default=str)
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 @contextmanager

@@ -117,6 +117,16 @@ def test_every_shipped_recipe_runs_to_its_report(
     assert (report.status, len(report.rounds), len(report.arms)) == ("finished", 1, 4)
 
 
+def test_the_real_service_in_its_sandbox_is_learnt_too(
+    make_settings: Callable[..., Settings], parts: Parts, tmp_path: Path
+) -> None:
+    options = {"tasks_per_world": 20, "quirks_per_world": 4, "most_per_task": 2}
+    settings = make_settings(tmp_path / "home", name="quirks", n=20, options=options)
+    report = evolve(settings, objective=QUIRKS, recipe="default", rounds=1, parts=parts)
+    assert report.rounds[0]["decision"] == "accepted"
+    assert {arm.name: arm.rate for arm in report.arms}["memory"] == 1.0
+
+
 def test_a_plateau_stops_an_evolution(settings: Settings, parts: Parts) -> None:
     report = evolve(settings, objective=QUIRKS, recipe="default", rounds=50, parts=parts)
     assert report.ended == "no candidate was accepted in 2 rounds"
