@@ -1,6 +1,7 @@
 """Autonomy: who sets the objective and the recipe when they are not given (survey section 2).
 
-Low: both are given. Medium: the recipe is proposed. High: both are. A model's proposal must fit the
+Low: both are given. Medium: the recipe is proposed. High: the objective is, and the recipe unless it
+is given. A model's proposal must fit the
 schema and survive a dry run on three tasks; otherwise the default is taken. Every decision says who
 made it.
 """

@@ -16,8 +16,8 @@ class EvolutionReport:
     Attributes:
         id: The evolution.
         status: "finished", or "stopped" and resumable.
-        autonomy: "low": objective and recipe were given; "medium": only the objective; "high":
-            neither.
+        autonomy: "low": objective and recipe were given; "medium": only the objective; "high": not
+            even that.
         decisions: Who chose what: user, model or default, by matter, with the reason.
         environment: Name of the environment.
         model: The model's spec.
