@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from agentevo.seed_model.network import Shape, Weights
+    from agentevo.seed_model.shape import Shape, Weights
 
 LOOK_BACK = 4
 CODE = 36
@@ -86,7 +86,7 @@ def _write_look_back(
     weights: "Weights", shape: "Shape", parts: Parts, back: int, *, strength: float
 ) -> None:
     """Let a head of layer 0 attend `back` tokens back and carry what it sees."""
-    from agentevo.seed_model.network import frequencies
+    from agentevo.seed_model.shape import frequencies
 
     query, key, value, output = _heads(weights, shape, 0, back - 1)
     half, phase = shape.head_width // 2, frequencies(shape)[:FAST_PAIRS] * back

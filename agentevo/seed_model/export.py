@@ -7,7 +7,7 @@ from typing import Any
 from agentevo.seed_model.card import make_card
 from agentevo.seed_model.checkpoint import load_checkpoint, vocabulary_of
 from agentevo.seed_model.gguf_writer import Precision, write_gguf
-from agentevo.seed_model.network import Shape
+from agentevo.seed_model.shape import Shape
 
 
 def export(

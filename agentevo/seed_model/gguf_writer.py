@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentevo.seed_model.chat_template import CHAT_TEMPLATE
-from agentevo.seed_model.network import Shape
+from agentevo.seed_model.shape import Shape
 from agentevo.seed_model.tokenizer import CONTROL, TOOL_TAGS, Vocabulary
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from agentevo.seed_model.checkpoint import (
 from agentevo.seed_model.curriculum import HARDEST
 from agentevo.seed_model.episodes import draw_episode
 from agentevo.seed_model.muon import Muon
-from agentevo.seed_model.network import Shape, initial_weights, rotations, run
+from agentevo.seed_model.network import initial_weights, rotations, run
 from agentevo.seed_model.settings import Report, TrainingSettings
+from agentevo.seed_model.shape import Shape
 from agentevo.seed_model.tokenizer import Vocabulary, vocabulary
 from agentevo.seed_model.transcript import LOSS_WEIGHTS, Role
 

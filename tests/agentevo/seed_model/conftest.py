@@ -6,7 +6,8 @@ import pytest
 
 from agentevo.models.llama.chat import ChatLlamaEngine
 from agentevo.seed_model.gguf_writer import write_gguf
-from agentevo.seed_model.network import Shape, Weights, initial_weights
+from agentevo.seed_model.network import initial_weights
+from agentevo.seed_model.shape import Shape, Weights
 from agentevo.seed_model.shipped import PATTERN
 from agentevo.seed_model.tokenizer import vocabulary
 

@@ -14,8 +14,9 @@ from agentevo.models.llama.chat import ChatLlamaEngine
 from agentevo.models.llama.template import ChatTemplate
 from agentevo.seed_model.curriculum import HARDEST
 from agentevo.seed_model.episodes import draw_episode
-from agentevo.seed_model.network import Shape, Weights, rotations, run
+from agentevo.seed_model.network import rotations, run
 from agentevo.seed_model.player import TOOL
+from agentevo.seed_model.shape import Shape, Weights
 from agentevo.seed_model.shipped import read_card, seed_model_path
 from agentevo.seed_model.tokenizer import load_tokenizer
 from agentevo.seed_model.transcript import Role, Transcript

@@ -21,7 +21,9 @@ def test_a_run_recalls_reports_and_credits_what_it_recalled(tmp_path: Path) -> N
         }
     )
     with VectorMemory(tmp_path / "memory") as memory:
-        rule = memory.insert(Draft(text="In Besa, prepare the book or the ball first", kind="rule")).id
+        rule = memory.insert(
+            Draft(text="In Besa, prepare the book or the ball first", kind="rule")
+        ).id
     events: list[Any] = []
     report = runtime.run(settings, on_event=events.append)
     assert [episode.solved for episode in report.episodes] == [True, True]

@@ -156,7 +156,7 @@ def docker_exec(stack: ExitStack) -> Call:
     )
     stack.callback(container.remove, force=True)
     command = ["python3", "-I", "-S", "-c", CODE]
-    return lambda: str(container.exec_run(command).output.decode())
+    return lambda: b"".join([container.exec_run(command).output]).decode()  # type: ignore[list-item]
 
 
 def docker_run(stack: ExitStack) -> Call:
@@ -165,8 +165,8 @@ def docker_run(stack: ExitStack) -> Call:
     stack.callback(client.close)
     image = ensure_image(client)
     command = ["python3", "-I", "-S", "-c", CODE]
-    return lambda: client.containers.run(  # type: ignore[no-any-return]
-        image, command, network_mode="none", remove=True
+    return lambda: bytes(
+        client.containers.run(image, command, network_mode="none", remove=True)
     ).decode()
 
 

@@ -60,9 +60,9 @@ class PlainSubprocess(Sandbox):
             ending, status, out, err = "timeout", None, error.stdout or b"", error.stderr or b""
         if keep_files:
             self._kept = {}
-            for path in filter(Path.is_file, self._folder.rglob("*")):
+            for kept in filter(Path.is_file, self._folder.rglob("*")):
                 with suppress(OSError):
-                    self._kept[str(path.relative_to(self._folder))] = path.read_bytes()
+                    self._kept[str(kept.relative_to(self._folder))] = kept.read_bytes()
         return ExecResult(
             ending=ending,  # type: ignore[arg-type]
             exit_code=status,

@@ -78,7 +78,7 @@ def test_limits_of_an_execution_hold_although_the_container_had_others(
 @pytest.mark.parametrize("value", [0, -1])
 def test_limits_of_zero_or_less_are_refused(limit: str, value: int) -> None:
     with pytest.raises(LimitsError, match=limit):
-        Limits(**{limit: value})  # type: ignore[arg-type]
+        Limits(**{limit: value})
 
 
 def test_threads_share_a_sandbox(docker_daemon: None) -> None:
