@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from agentevo.runs.report import wilson_interval
-from agentevo.seed_model.measures import MEASURES, Measure, tasks_for
+from agentevo.seed_model.measures import HELD_OUT, MEASURES, Measure, tasks_for
 from agentevo.seed_model.player import Played
 from agentevo_environments.task import Task
 
@@ -125,17 +125,23 @@ def evaluate(  # noqa: PLR0913 (what is measured, on what, and who is told)
         load_s: What loading took, for the record.
         on_row: Called with each finished row.
     """
-    started, rows, everything = time.perf_counter(), [], []
+    started, rows = time.perf_counter(), []
+    played: dict[bool, list[Played]] = {}
     for measure in measures:
         counted = _play_all(model, measure, tasks_for(measure, count, seed, split))
         failed = next((f"{t.id}: {_last(p)}" for t, good, p in counted if not good), "")
         hits = sum(good for _, good, _ in counted)
         rows.append(row(measure.name, measure.goal, hits, len(counted), failed))
-        everything += [played for _, _, played in counted]
         on_row(rows[-1])
-    valid, answers = sum(p.valid for p in everything), sum(p.answers for p in everything)
-    rows.append(row("valid tool calls", ">= 0.995", valid, answers))
-    on_row(rows[-1])
+        held_out = measure.name.startswith(HELD_OUT)
+        played.setdefault(held_out, []).extend(p for _, _, p in counted)
+    for held_out, group in played.items():
+        name, goal = (
+            (f"{HELD_OUT}valid tool calls", "") if held_out else ("valid tool calls", ">= 0.995")
+        )
+        rows.append(row(name, goal, sum(p.valid for p in group), sum(p.answers for p in group)))
+        on_row(rows[-1])
+    everything = [p for group in played.values() for p in group]
     return Evaluation(
         tuple(rows),
         time.perf_counter() - started,

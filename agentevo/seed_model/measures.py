@@ -28,6 +28,8 @@ from agentevo_environments.packs.quirks.worlds import (
 )
 from agentevo_environments.task import Task
 
+HELD_OUT = "held out: "
+"""What the names of measures begin with that show what pre-training never did."""
 DISTRACTORS = 8
 ACTIONS = 10
 OVERSAMPLING = 8
