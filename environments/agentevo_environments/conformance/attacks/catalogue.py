@@ -1,6 +1,12 @@
 """All attacks, by class."""
 
-from agentevo_environments.conformance.attacks.programs import host, kernel, resources, tasks
+from agentevo_environments.conformance.attacks.programs import (
+    grading,
+    host,
+    kernel,
+    leftovers,
+    resources,
+)
 
-ATTACKS = (*resources.ATTACKS, *host.ATTACKS, *kernel.ATTACKS, *tasks.ATTACKS)
+ATTACKS = (*resources.ATTACKS, *host.ATTACKS, *kernel.ATTACKS, *leftovers.ATTACKS, *grading.ATTACKS)
 """Every attack of the suite."""
