@@ -37,7 +37,7 @@ LEVELS = (
     Level(4, 0.5, 0.4, copy=0.08, probe=0.4, recover=0.15, reflect=0.1),
     Level(6, 0.55, 0.5, copy=0.04, probe=0.3, recover=0.25, reflect=0.12),
     Level(9, 0.55, 0.5, copy=0.02, probe=0.25, recover=0.28, reflect=0.12),
-    Level(11, 0.9, 0.5, copy=0.01, probe=0.25, recover=0.22, reflect=0.08),
+    Level(11, 0.8, 0.5, copy=0.01, probe=0.25, recover=0.27, reflect=0.1),
 )
 HARDEST = len(LEVELS) - 1
 

@@ -50,7 +50,7 @@ def draw_needed(source: Source, jobs: Sequence[Job]) -> dict[str, str]:
     slots = touched_by(jobs)
     most = min(len(slots), MOST_PER_JOB)
     while True:
-        fewest = 0 if source.chance(0.4) else 1
+        fewest = 0 if source.chance(0.15) else 1
         chosen = source.random.sample(slots, source.random.randint(fewest, most))
         quirks = draw_quirks(source.random, chosen, reserved=source.reserved)
         if source.reserved or not any(
