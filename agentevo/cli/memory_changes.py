@@ -32,7 +32,9 @@ def insert(
     ctx: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to remember; - reads stdin.")],
     kind: Annotated[str, typer.Option(help="fact, rule, skill, experience or summary.")] = "fact",
-    namespace: Annotated[str, typer.Option("--namespace", "-n")] = "default",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Labels joined by /.")
+    ] = "default",
     key: Annotated[str, typer.Option(help="What it is about; replaces an older one.")] = "",
     scope: Annotated[str, typer.Option(help="Scope that it applies to.")] = "",
     environment: Annotated[str, typer.Option(help="Environment that it applies to.")] = "",
@@ -66,7 +68,9 @@ def insert(
 def reflect(
     ctx: typer.Context,
     reflector: Annotated[str, typer.Option(help="errors, or MODULE:FUNCTION.")] = "errors",
-    namespace: Annotated[str, typer.Option("--namespace", "-n")] = "default",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Labels joined by /.")
+    ] = "default",
     scope: Annotated[str, typer.Option(help="Only this scope.")] = "",
     dry_run: DryRun = False,
     path: PathOption = None,

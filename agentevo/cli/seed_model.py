@@ -22,7 +22,10 @@ _COLUMNS = ["measure", "goal", "measured", "95 % interval", ""]
 
 @app.command()
 def path(ctx: typer.Context, as_json: JsonFlag = False) -> None:
-    """Print where the shipped model is."""
+    """Print where the shipped model is.
+
+    Example: agentevo seed-model path
+    """
     from agentevo.seed_model.shipped import seed_model_path
 
     found = str(seed_model_path())
@@ -31,7 +34,10 @@ def path(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def card(ctx: typer.Context, file: ModelFile = None, as_json: JsonFlag = False) -> None:
-    """Print what a seed model is, how it was made, and what was measured."""
+    """Print what a seed model is, how it was made, and what was measured.
+
+    Example: agentevo seed-model card
+    """
     from agentevo.seed_model.card import table_rows
     from agentevo.seed_model.shipped import read_card, seed_model_path
 

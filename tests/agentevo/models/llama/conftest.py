@@ -20,7 +20,7 @@ SYSTEM = (
     "You operate a machine with the tool run.\nRules:\n- In Moki, the command for move is zabo."
 )
 PROMPT = (
-    f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
+    f"<|im_start|>system\n{SYSTEM}\nTools: run<|im_end|>\n<|im_start|>user\n"
     "In Moki: move the {} box to the shelf.<|im_end|>\n<|im_start|>assistant\n"
 )
 COLORS = ("red", "blue", "green", "white", "black", "gray")

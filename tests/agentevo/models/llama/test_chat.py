@@ -20,8 +20,9 @@ from agentevo.models.llama.errors import SchemaError
 from agentevo.models.llama.gbnf import literal
 from agentevo.models.llama.messages import to_template
 from agentevo.models.llama.model import LlamaModel
+from agentevo_environments.packs.quirks.prompts import INSTRUCTIONS
 
-RULES = "You operate a machine with the tool run.\nRules:\n- In Moki, the command for move is zabo."
+RULES = f"{INSTRUCTIONS}\nRules, later ones win:\n- In Moki move is zabo"
 TASK = [SystemMessage(RULES), HumanMessage("In Moki: move the red box to the shelf.")]
 
 
@@ -65,9 +66,9 @@ def answering(chat: ChatLlamaEngine, text: str, **more: Any) -> Any:
 def test_unforced_tool_call_is_parsed(chat: ChatLlamaEngine) -> None:
     answer = chat.bind_tools([run]).invoke(TASK)
     assert [call["name"] for call in answer.tool_calls] == ["run"]
-    assert answer.tool_calls[0]["args"]["command"].startswith("zabo ")
+    assert answer.tool_calls[0]["args"]["command"].startswith("do zabo ")
     assert "<tool_call>" not in answer.text
-    assert answer.text.startswith("Plan: move is zabo")
+    assert answer.text.startswith("Plan: Moki move is zabo")
 
 
 def test_the_same_call_comes_out_of_a_stream(chat: ChatLlamaEngine) -> None:

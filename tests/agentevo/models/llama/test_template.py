@@ -91,7 +91,7 @@ def test_broken_or_hostile_template_is_an_error(weights: LlamaModel) -> None:
 def test_template_that_breaks_the_line_before_a_call_is_noticed(weights: LlamaModel) -> None:
     own = "{% for m in messages %}{{ m.content }}{% if m.tool_calls %}{{ '\n<tool_call>' }}{% endif %}{% endfor %}"
     assert ChatTemplate.of(weights, own).separates_calls
-    assert not ChatTemplate.of(weights).separates_calls
+    assert not ChatTemplate.of(weights, own.replace("\n", "")).separates_calls
 
 
 def test_model_without_template_needs_one(
