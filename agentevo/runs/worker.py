@@ -128,11 +128,16 @@ class EpisodeWorker:
         return result
 
     def _describe_sandbox(self, result: EpisodeResult) -> None:
-        """Note what the sandbox contains, once it has served an episode."""
+        """Note what the sandbox contains, once it has served an episode.
+
+        An episode that was over before a kill is resumed without its sandbox being started.
+        """
         if self._world.sandbox is None or self._described or result.failure is not None:
             return
-        self._described = True
-        self._parts.ledger.remember("containment", asdict(self._world.sandbox.containment))
+        with suppress(SandboxError):
+            contained = asdict(self._world.sandbox.containment)
+            self._described = True
+            self._parts.ledger.remember("containment", contained)
 
     def _renew(self) -> None:
         with suppress(SandboxError):
