@@ -60,7 +60,7 @@ def orphans() -> Iterator[Any]:
 
 
 def children() -> list[int]:
-    """Return the living child processes of this one."""
+    """Return the living child processes of this one that were not there before the test."""
     me, found = os.getpid(), []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -69,7 +69,17 @@ def children() -> list[int]:
             continue
         if int(parent) == me and state != "Z":
             found.append(int(status.parent.name))
-    return found
+    return [process for process in found if process not in _present]
+
+
+_present: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _note_what_is_there() -> None:
+    """Leave out what other tests hold for the whole session, such as a Docker daemon."""
+    _present.clear()
+    _present.update(children())
 
 
 def test_the_oracle_solves_the_shipped_tasks_and_the_decoy_none(tmp_path: Path) -> None:
