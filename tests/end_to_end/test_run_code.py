@@ -52,16 +52,11 @@ def run_arguments() -> list[str]:
 
 
 @pytest.fixture
-def _all_orphans() -> Iterator[Any]:
+def orphans() -> Iterator[Any]:
     """Yield a function that returns the living orphans of this process, which adopts them."""
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     yield children
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def orphans() -> list[int]:
-    """Return the processes that nobody owns and that were not there before the test."""
-    return [process for process in _all_orphans() if process not in _present]
 
 
 def children() -> list[int]:
@@ -84,7 +79,7 @@ _present: set[int] = set()
 def _note_what_is_there() -> None:
     """Leave out what other tests hold for the whole session, such as a Docker daemon."""
     _present.clear()
-    _present.update([*children(), *_all_orphans()])
+    _present.update(children())
 
 
 def test_the_oracle_solves_the_shipped_tasks_and_the_decoy_none(tmp_path: Path) -> None:
