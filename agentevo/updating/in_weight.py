@@ -4,7 +4,7 @@ A rule that the active adapter holds is `distilled`: it costs no prompt tokens w
 served. Serving another adapter, or none, brings back the rules that it does not hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from agentevo.distillation.registry import AdapterRegistry
@@ -68,15 +68,25 @@ def reconcile(memory: VectorMemory, registry: AdapterRegistry) -> Shift:
     Memory and registry are two stores, so a kill may come between them; the registry counts.
     """
     adapter_id = registry.active_id
-    held = set(registry.get(adapter_id).manifest.rule_ids) if adapter_id else set()
+    held = registry.get(adapter_id).manifest.rule_ids if adapter_id else ()
+    return hold_rules(memory, held, reason=f"adapter {adapter_id or 'none'} is served")
+
+
+def hold_rules(memory: VectorMemory, rule_ids: Collection[str], *, reason: str) -> Shift:
+    """Let weights hold exactly these of the live rules; every other one is told in the prompt.
+
+    Args:
+        memory: Where the rules are.
+        rule_ids: What an adapter holds; rules that do not live any more stay as they are.
+        reason: Kept in the memory's journal.
+    """
+    held = set(rule_ids)
     rules = memory.records(Selection(kinds=("rule",), statuses=("active", "distilled")))
     into_weights = tuple(r.id for r in rules if r.id in held and r.status == "active")
     into_prompt = tuple(r.id for r in rules if r.id not in held and r.status == "distilled")
     if into_weights:
-        memory.set_status(into_weights, "distilled", reason=f"held by adapter {adapter_id}")
+        memory.set_status(into_weights, "distilled", reason=reason)
     if into_prompt:
-        memory.set_status(
-            into_prompt, "active", reason=f"not held by adapter {adapter_id or 'base'}"
-        )
+        memory.set_status(into_prompt, "active", reason=reason)
     saved = sum(count_tokens(rule.text) for rule in rules if rule.id in held)
     return Shift(into_weights, into_prompt, saved)
