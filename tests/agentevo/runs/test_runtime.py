@@ -10,6 +10,7 @@ from agentevo.config import Settings
 from agentevo.errors import ConfigError, RunError, UnknownModelError
 from agentevo.runs.checkpoints import open_checkpoints
 from agentevo.runs.directory import create_run
+from agentevo.runs.event_log import read_events
 from agentevo.runtime import list_runs, load_report, resume, run, sandbox_of, tasks_of
 from agentevo_environments.errors import EnvironmentsError
 
@@ -80,6 +81,27 @@ def test_a_lost_report_is_made_again_from_the_ledger(tmp_path: Path) -> None:
     assert load_report(tmp_path, first.id).status == "interrupted"
     again = resume(tmp_path, first.id)
     assert (again.status, again.episodes) == ("finished", first.episodes)
+
+
+@pytest.mark.parametrize("also_to_do", [False, True])
+def test_an_episode_that_was_over_before_a_kill_is_resumed_without_its_sandbox(
+    tmp_path: Path, also_to_do: bool
+) -> None:
+    tasks = task_file(tmp_path / "tasks.jsonl", "a", "b")
+    first = run(settings(tmp_path, env={"tasks": tasks}, run={"concurrency": 1}))
+    directory = tmp_path / "runs" / first.id
+    (directory / "report.json").unlink()
+    with open_checkpoints(directory / "checkpoints.sqlite") as saver:
+        with saver.cursor() as cursor:
+            cursor.execute("DELETE FROM outcomes")
+            cursor.execute("DELETE FROM facts WHERE name = 'containment'")
+        if also_to_do:
+            saver.delete_thread(f"{first.id}:b")
+    again = resume(tmp_path, first.id)
+    assert (again.status, again.solved, again.failed) == ("finished", 2, 0)
+    kinds = [event["type"] for event in read_events(directory / "events.jsonl")]
+    assert kinds.count("agentevo.graded") == 2 + also_to_do
+    assert (again.containment is not None) == also_to_do
 
 
 def test_a_changed_task_file_is_noticed_on_resume(tmp_path: Path) -> None:
