@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,23 +55,16 @@ def info(
 ) -> None:
     """Show an environment: options, tools, instructions and first tasks.
 
+    Options are given to every command as --set env.options.NAME=VALUE.
+
     Example: agentevo envs info code
     """
-    from agentevo_environments.registry import environment_options
-
-    options = {
-        option: {
-            "type": inspect.formatannotation(parameter.annotation),
-            "default": _default(parameter),
-        }
-        for option, parameter in environment_options(name).items()
-    }
     settings = _settings(ctx, name, tasks, sets)
     with _opened(settings) as environment:
         chosen = environment.tasks(settings.env.split, None, settings.env.seed)
         data = {
             **_summary(name),
-            "options": options,
+            "options": _options(name),
             "step_limit": environment.step_limit,
             "instructions": environment.instructions,
             "tools": [asdict(tool) for tool in environment.tools()],
@@ -176,6 +170,27 @@ def _summary(name: str) -> dict[str, Any]:
     return {"id": name, "sandbox": "yes" if kind.needs_sandbox else "no", "summary": summary}
 
 
+def _options(name: str) -> dict[str, dict[str, Any]]:
+    """Return the options of an environment, with what its class says about each."""
+    from agentevo_environments.registry import environment_class, environment_options
+
+    told = inspect.getdoc(environment_class(name)) or ""
+    return {
+        option: {
+            "type": inspect.formatannotation(parameter.annotation),
+            "default": _default(parameter),
+            "meaning": _meaning(told, option),
+        }
+        for option, parameter in environment_options(name).items()
+    }
+
+
+def _meaning(told: str, option: str) -> str:
+    """Return the entry of an option among the `Args:` of a Google-style docstring, "" if none."""
+    found = re.search(rf"^    {option}:((?:.*\n?)(?:     +.*\n?)*)", told, re.MULTILINE)
+    return " ".join(found[1].split()) if found else ""
+
+
 def _settings(
     ctx: typer.Context, name: str, tasks: Path | None, sets: list[str] | None
 ) -> "Settings":
@@ -250,9 +265,12 @@ def _info_text(data: dict[str, Any]) -> Iterator[Any]:
     tools = [(tool["name"], tool["description"]) for tool in data["tools"]]
     yield table(["tool", "what it does"], tools)
     options = [
-        (name, option["type"], option["default"]) for name, option in data["options"].items()
+        (f"{name} = {option['default']}", option["meaning"] or option["type"])
+        for name, option in data["options"].items()
     ]
-    yield table(["option", "type", "default"], options)
+    if options:
+        yield table(["option and its default", "what it means"], options)
+        yield "options are given as --set env.options.NAME=VALUE, or in agentevo.toml"
     yield table(
         ["first tasks", "prompt"], [(each["id"], each["prompt"]) for each in data["first_tasks"]]
     )

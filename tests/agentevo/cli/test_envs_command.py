@@ -14,11 +14,21 @@ def test_installed_environments_are_listed(invoke: Invoke) -> None:
 
 def test_info_shows_options_tools_and_tasks(invoke: Invoke) -> None:
     data = invoke("envs", "info", "echo_world:Echo", "--json").document["data"]
-    assert data["options"]["size"] == {"type": "int", "default": 10}
+    assert data["options"]["size"] == {"type": "int", "default": 10, "meaning": ""}
     assert [tool["name"] for tool in data["tools"]] == ["say", "add"]
     assert (data["tasks"], data["step_limit"]) == (10, 4)
     shown = invoke("envs", "info", "echo_world:Echo").out
     assert "Say the word you are asked to say." in shown
+
+
+def test_info_says_what_every_option_means_and_how_to_give_it(invoke: Invoke) -> None:
+    options = invoke("envs", "info", "quirks", "--json").document["data"]["options"]
+    assert all(option["meaning"] for option in options.values())
+    assert options["attempts"]["meaning"].startswith("Number of failed commands")
+    assert '"drift" (quirks change halfway).' in options["tier"]["meaning"]
+    shown = invoke("envs", "info", "quirks").out
+    assert "attempts = 0" in shown
+    assert "--set env.options.NAME=VALUE" in shown
 
 
 def test_options_of_the_environment_can_be_set(invoke: Invoke) -> None:

@@ -119,6 +119,7 @@ def test_an_unknown_split_names_those_that_exist() -> None:
         ({"quirks_per_world": 2, "most_per_task": 3}, "quirks_per_world is 2"),
         ({"step_limit": 1}, "choose 3 or more"),
         ({"tasks_per_world": 0}, "tasks_per_world is 0"),
+        ({"attempts": -1}, "attempts is -1"),
         ({"feedback": "loud"}, "explicit, expected, pass_fail"),
         ({"tier": "soft"}, "basic, hard, drift"),
     ],

@@ -9,6 +9,7 @@ Feedback = Literal["explicit", "expected", "pass_fail"]
 Tier = Literal["basic", "hard", "drift"]
 Combinations = Literal["trained", "any"]
 MOST_PER_TASK = 6
+_AT_LEAST_ONE = ("step_limit", "tasks_per_world")
 
 SEEDS = {
     "train": range(0, 1_000_000),
@@ -36,6 +37,8 @@ class Difficulty:
             each world halfway through its tasks.
         combinations: Which quirks one task may meet together: "trained" leaves out the
             combinations that are kept from pre-training, "any" does not.
+        attempts: Number of failed commands that ends an episode; 0 sets no such end. With 1 the
+            agent sees what was wrong, for the next time, and has no second try.
     """
 
     quirks_per_world: int = 12
@@ -47,6 +50,7 @@ class Difficulty:
     errors: Literal["all", "first"] = "all"
     tier: Tier = "basic"
     combinations: Combinations = "trained"
+    attempts: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings for which no task can exist.
@@ -66,11 +70,9 @@ class Difficulty:
                     f"{name} is {getattr(self, name)!r}; it is one of {', '.join(choices)}"
                 )
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and value < (field.name == "step_limit") + (
-                field.name == "tasks_per_world"
-            ):
-                raise ValueError(f"{field.name} is {value!r}; it must be at least 1")
+            value, least = getattr(self, field.name), field.name in _AT_LEAST_ONE
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{field.name} is {value!r}; it must be at least {least:d}")
         self._check_counts()
 
     def _check_counts(self) -> None:

@@ -6,6 +6,7 @@ and the goal are in the hidden data of the task.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, ClassVar, Literal
 
@@ -42,10 +43,12 @@ class QuirksEnvironment(Environment):
         most_per_task: Largest number of quirks that one task meets.
         tasks_per_world: Consecutive tasks that share a world.
         step_limit: Largest number of commands in one episode.
-        feedback: What an error says: "explicit", "expected" or "pass_fail".
-        errors: Whether an error names "all" problems or only the "first".
-        tier: "basic", "hard" or "drift".
-        combinations: "trained" or "any".
+        feedback: What an error says: "explicit" (what would be right), "expected" (what was
+            expected and what was got) or "pass_fail".
+        errors: Whether an error names "all" problems of a command or only the "first".
+        tier: "basic", "hard" (offsets and conditions) or "drift" (quirks change halfway).
+        combinations: "any", or "trained": without those that are kept from pre-training.
+        attempts: Number of failed commands that ends an episode; 0 sets no such end.
 
     Raises:
         ValueError: The options contradict each other; the message says how.
@@ -67,10 +70,11 @@ class QuirksEnvironment(Environment):
         errors: Literal["all", "first"] = "all",
         tier: Tier = "basic",
         combinations: Combinations = "trained",
+        attempts: int = 0,
     ) -> None:
         self.difficulty = Difficulty(
             quirks_per_world, fewest_per_task, most_per_task, tasks_per_world, step_limit,
-            feedback, errors, tier,
+            feedback, errors, tier, combinations, attempts,
         )  # fmt: skip
         self.step_limit = step_limit
         self.instructions = HARD_INSTRUCTIONS if tier == "hard" else INSTRUCTIONS
@@ -78,6 +82,7 @@ class QuirksEnvironment(Environment):
         self._source = files(__package__).joinpath("service.py").read_text(encoding="utf-8")
         self._started = False
         self._task: Task | None = None
+        self._failed = 0
         self._state: dict[str, Any] = {}
         self._done: dict[str, Observation] = {}
 
@@ -99,18 +104,27 @@ class QuirksEnvironment(Environment):
         if not self._started:
             self._sandbox.start()
             self._started = True
-        self._task, self._state, self._done = task, {"steps": [], "objects": {}}, {}
+        self._task, self._failed = task, 0
+        self._state, self._done = {"steps": [], "objects": {}}, {}
 
     def step(self, action: Action) -> Observation:
-        """Run one command in the service."""
+        """Run one command in the service; the last attempt that fails ends the episode."""
         if self._task is None:
             raise ActionError("no task is set; call reset(task) before step")
         if action.id and action.id in self._done:
             return self._done[action.id]
+        if self._over:
+            return Observation("error:\n- no attempts are left", done=True, error=True)
         observation = self._run(self._task, action)
+        self._failed += observation.error
+        observation = replace(observation, done=observation.done or self._over)
         if action.id:
             self._done[action.id] = observation
         return observation
+
+    @property
+    def _over(self) -> bool:
+        return 0 < self.difficulty.attempts <= self._failed
 
     def _run(self, task: Task, action: Action) -> Observation:
         command = action.arguments.get("command")
@@ -156,14 +170,15 @@ class QuirksEnvironment(Environment):
     def snapshot(self) -> JSONValue:
         """Return the service's state and the observations by action id."""
         done = {key: [seen.text, seen.done, seen.error] for key, seen in self._done.items()}
-        return {"state": json.loads(json.dumps(self._state)), "done": done}
+        state = json.loads(json.dumps(self._state))
+        return {"state": state, "done": done, "failed": self._failed}
 
     def restore(self, task: Task, snapshot: JSONValue) -> None:
         """Continue; the service keeps nothing in the sandbox between commands."""
         match snapshot:
-            case {"state": dict(state), "done": dict(done)}:
+            case {"state": dict(state), "done": dict(done), "failed": int(failed)}:
                 self._begin(task)
-                self._state = dict(state)
+                self._state, self._failed = dict(state), failed
                 self._done = {key: Observation(*seen) for key, seen in done.items()}  # type: ignore[misc]
             case _:
                 raise ActionError(f"not a snapshot of the quirks environment: {snapshot!r:.200}")
