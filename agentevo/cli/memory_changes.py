@@ -80,7 +80,7 @@ def reflect(
 
     Example: agentevo memory reflect --dry-run
     """
-    from agentevo_memory.operations.reflect import Scope
+    from agentevo_memory.operations.material import Scope
 
     where = Scope(namespace=tuple(namespace.split("/")), scope=scope)
     done = open_store(ctx, path).reflect(

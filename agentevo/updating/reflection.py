@@ -12,7 +12,8 @@ from agentevo.updating.in_context import InContextMemory, clean
 from agentevo.updating.trial import Replay, Trial, try_rules
 from agentevo_memory import Draft, Provenance
 from agentevo_memory.journal import Selection
-from agentevo_memory.operations.reflect import Material, Reflector, RuleOperation, Scope
+from agentevo_memory.operations.material import Material, Scope
+from agentevo_memory.operations.reflect import Reflector, RuleOperation
 from agentevo_memory.operations.screening import Verdict
 from agentevo_memory.record import Record
 from agentevo_memory.reflectors import key_of, prompt_of, turns_of

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.corpus import Corpus, SlotVectors, partition_of
+from agentevo_memory.corpus import Corpus, SlotVectors
 from agentevo_memory.embedding.base import Embedder
 from agentevo_memory.errors import EmbeddingError
 from agentevo_memory.history import records_at
 from agentevo_memory.indexes.base import DenseIndex
 from agentevo_memory.indexes.exact import ExactIndex
 from agentevo_memory.journal import IndexRow, Journal
+from agentevo_memory.pool import partition_of
 from agentevo_memory.record import RECALLABLE, Record, Status
+from agentevo_memory.snapshot import Snapshot
 from agentevo_memory.transaction import dump, pack_namespace
 
 EMBED_BATCH = 256
@@ -39,6 +41,7 @@ class Follower:
         self._embedder = embedder
         self._dense = dense
         self._corpus = Corpus(dense, RECALLABLE)
+        self._snapshot = Snapshot(journal, f"{embedder.model_id}/{dense.name}")
         self._seq = 0
 
     def follow(self) -> Corpus:
@@ -47,11 +50,16 @@ class Follower:
         if head != self._seq:
             if head < self._seq:
                 self.restart()
+            first = not self._seq
+            if first:
+                self._resume()
             rows = self._journal.index_rows(self._seq)
             self._corpus.apply(rows, load_vectors(self._journal, self._embedder, rows))
-            if not self._seq:
-                self._dense.settle()
             self._seq = head
+            self._snapshot.grow(len(rows))
+            if first:
+                self._dense.settle()
+                self._snapshot.save(self._corpus, self._seq)
         return self._corpus
 
     def cosines(self, vector: Vectors, records: Sequence[Record]) -> dict[str, float]:
@@ -74,21 +82,39 @@ class Follower:
 
     def restart(self) -> None:
         """Forget everything; the next `follow` reads the whole journal."""
-        self._dense.remove(self._corpus.rows())
+        self._dense.remove(self._corpus.rids())
         self._corpus = Corpus(self._dense, RECALLABLE)
         self._seq = 0
 
+    def _resume(self) -> None:
+        arrays = self._snapshot.load()
+        if arrays is None:
+            return
+        self._seq = self._snapshot.seq
+        if not self._corpus.adopt(arrays):
+            held = set(self._corpus.rids())
+            rows = [row for row in self._journal.index_rows() if row.rid in held]
+            self._corpus.hold(rows, load_vectors(self._journal, self._embedder, rows))
+
     def flush(self) -> None:
-        """Write the index to its files, if it has any."""
+        """Write the index to its files."""
         self._dense.flush()
+        self._snapshot.save(self._corpus, self._seq)
 
     @property
     def index(self) -> DenseIndex:
         """The dense index in use."""
         return self._dense
 
-    def close(self) -> None:
-        """Release the index."""
+    @property
+    def rebuilt(self) -> str:
+        """Why the files of an index were not used, or ""."""
+        return self._snapshot.refused or getattr(self._dense, "rebuilt", "")
+
+    def close(self, *, keep: bool = True) -> None:
+        """Release the index, after keeping what was learnt since it was opened."""
+        if keep:
+            self._snapshot.save(self._corpus, self._seq)
         self._dense.close()
 
     @property

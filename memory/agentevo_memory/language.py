@@ -138,6 +138,19 @@ def search_terms(text: str) -> list[str]:
     return terms
 
 
+def term_keys(text: str) -> list[int]:
+    """Return the fingerprints of `search_terms`, by which the lexical index knows them."""
+    return [_term_key(term) for term in search_terms(text)]
+
+
+def fingerprint(text: str) -> int:
+    """Return 64 bits that stand for a text; 0 for none."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) if text else 0
+
+
+_term_key = lru_cache(maxsize=200_000)(fingerprint)
+
+
 @lru_cache(maxsize=200_000)
 def stem(word: str) -> str:
     """Return the English stem of a lower-case word."""

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from agentevo_memory.operations.reflect import Material, RuleOperation
+from agentevo_memory.operations.material import Material
+from agentevo_memory.operations.reflect import RuleOperation
 from agentevo_memory.record import Record
 
 _STATEMENT = re.compile(r"^\s*-\s+(\S.*\S)\s*$", re.MULTILINE)

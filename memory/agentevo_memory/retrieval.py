@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.corpus import Pool
 from agentevo_memory.language import cjk_share, negations_in, numbers_in, text_keys
+from agentevo_memory.pool import Pool
 from agentevo_memory.record import RECALLABLE, Kind, Record, Status
 
 Scores = NDArray[np.float32]

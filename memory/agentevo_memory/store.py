@@ -6,7 +6,7 @@ be used from several threads, and one folder from several processes.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,22 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
-from agentevo_memory.errors import RecordError, StoreReadOnlyError
+from agentevo_memory.errors import RecordError
 from agentevo_memory.follower import Follower, Progress, View, embed_missing, historical_view
 from agentevo_memory.indexes.choice import choose_index
 from agentevo_memory.journal import Journal
 from agentevo_memory.operations import reflect as reflecting
-from agentevo_memory.operations.insert import InsertResult, Offer, insert
+from agentevo_memory.operations.insert import InsertResult, insert
+from agentevo_memory.operations.material import Scope, experience_ids, gather
+from agentevo_memory.operations.offer import Offers
 from agentevo_memory.operations.put import Entry, put
 from agentevo_memory.operations.put import remove as drop
-from agentevo_memory.operations.reflect import Reflection, Reflector, Scope
+from agentevo_memory.operations.reflect import Reflection, Reflector
 from agentevo_memory.operations.screening import Verifier
-from agentevo_memory.operations.search import (
-    SearchResult,
-    check_query,
-    is_default,
-    search,
-)
+from agentevo_memory.operations.search import SearchResult, check_query, is_default, search
 from agentevo_memory.record import Draft, Provenance, Record
 from agentevo_memory.retrieval import Query
 from agentevo_memory.transfer import Imported, import_into, parse
@@ -61,6 +58,7 @@ class VectorMemory(Upkeep):
     ) -> None:
         super().__init__(Journal(Path(folder), read_only=read_only, clock=clock))
         self.embedder = init_embedder(embedder) if isinstance(embedder, str) else embedder
+        self._offers = Offers(self.journal, self.embedder)
         self._index_name = index
         self._follower: Follower | None = None
 
@@ -90,7 +88,7 @@ class VectorMemory(Upkeep):
         given = Draft(text=draft) if isinstance(draft, str) else draft
         vectors = None if vector is None else np.asarray(vector)[None, :]
         offer = replace(
-            self._offer(given, verify, vectors),
+            self._offers.one(given, verify, vectors),
             supersedes=tuple(supersedes),
             idempotency_key=idempotency_key,
         )
@@ -112,7 +110,7 @@ class VectorMemory(Upkeep):
             raise RecordError(
                 f"{len(keys)} idempotency keys for {len(drafts)} drafts; one for each"
             )
-        offers = list(self._offers(drafts, vectors))
+        offers = list(self._offers.of(drafts, vectors))
         with self._writing("insert", drafts[0].provenance) as tx:
             return [
                 insert(self.journal, tx, replace(offer, idempotency_key=key))
@@ -189,15 +187,15 @@ class VectorMemory(Upkeep):
         """
         where = scope or Scope()
         name = reflector_id or getattr(reflector, "__qualname__", type(reflector).__name__)
-        material = reflecting.gather(self.journal, where)
-        ids = reflecting.experience_ids(material)
+        material = gather(self.journal, where)
+        ids = experience_ids(material)
         if not ids:
             return Reflection((), ())
         done = self.journal.remembered(reflecting.input_key(material, where, name))
         if done is not None and not dry_run:
             return Reflection((), ids, repeated=True)
         context = reflecting.Context(
-            where, material, lambda draft: self._offer(draft, verify), name
+            where, material, lambda draft: self._offers.one(draft, verify), name
         )
         proposals = list(reflector(material))
         reflecting.drafts(proposals, context)
@@ -259,36 +257,9 @@ class VectorMemory(Upkeep):
 
     def _drop_caches(self) -> None:
         if self._follower is not None:
-            self._follower.close()
+            self._follower.close(keep=False)
             self._follower = None
         shutil.rmtree(self.journal.folder / "index", ignore_errors=True)
-
-    def _offer(
-        self, draft: Draft, verify: Verifier | None, vectors: Vectors | None = None
-    ) -> Offer:
-        verdict = verify(draft) if verify is not None else None
-        return replace(next(self._offers([draft], vectors)), verdict=verdict)
-
-    def _offers(self, drafts: Sequence[Draft], vectors: Vectors | None) -> Iterator[Offer]:
-        if self.journal.read_only:
-            raise StoreReadOnlyError(f"{str(self.journal.path)!r} was opened for reading only")
-        model, dimension = self.embedder.model_id, self.embedder.dimension
-        if vectors is None:
-            vectors = self.embedder.embed([draft.indexed_text for draft in drafts])
-        for draft, vector in zip(
-            drafts, check_vectors(vectors, len(drafts), dimension), strict=True
-        ):
-            yield Offer(draft, {(0, model): vector.tobytes()}, self._cosine_to(vector))
-
-    def _cosine_to(self, vector: Vectors) -> Callable[[str], float]:
-        def cosine(record_id: str) -> float:
-            rows = self.journal.query(
-                "SELECT data FROM vector JOIN record USING(rid) WHERE id=? AND slot=0 AND model=?",
-                (record_id, self.embedder.model_id),
-            )
-            return float(np.frombuffer(rows[0][0], "<f4") @ vector) if rows else -1.0
-
-        return cosine
 
     def _why_empty(self, query: Query) -> str:
         if query.namespace not in self.journal.namespaces():

@@ -149,9 +149,13 @@ class Upkeep:
             dry_run: Only say what would be erased.
         """
         with self._lock:
-            if not dry_run:
+            if dry_run:
+                return erase(self.journal, ids, actor=actor, dry_run=True)
+            self._drop_caches()
+            try:
+                return erase(self.journal, ids, actor=actor, dry_run=False)
+            finally:
                 self._drop_caches()
-            return erase(self.journal, ids, actor=actor, dry_run=dry_run)
 
     def revoke(self, taint: Taint, *, dry_run: bool = False) -> Revocation:
         """Quarantine everything that comes from a source: the exact transitive closure."""

@@ -82,17 +82,42 @@ def test_the_exact_index_equals_a_dictionary(steps: list[tuple[int, bool]]) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 9), st.lists(st.sampled_from("abcd"), max_size=5))))
+@given(st.lists(st.tuples(st.integers(0, 9), st.lists(st.integers(1, 4), max_size=5))))
 def test_postings_after_any_changes_score_like_fresh_ones(
-    steps: list[tuple[int, list[str]]],
+    steps: list[tuple[int, list[int]]],
 ) -> None:
-    grown, last = Postings(), dict[int, list[str]]()
+    grown, last = Postings(), dict[int, list[int]]()
     for rid, terms in steps:
-        grown.put(rid, terms)
+        grown.put([rid], [terms])
         last[rid] = terms
-    fresh = Postings()
-    for rid, terms in last.items():
-        fresh.put(rid, terms)
-    rids = sorted(last)
-    scores = [each.score_rows(each.scores("ab"), rids).tolist() for each in (grown, fresh)]
+    fresh, packed = Postings(), Postings()
+    fresh.put(list(last), list(last.values()))
+    packed.adopt(grown.arrays("p/"), "p/")
+    scores = [each.match([1, 2]).scores(sorted(last)).tolist() for each in (grown, fresh, packed)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    assert scores[0] == pytest.approx(scores[2], abs=1e-5)
+    assert len(grown) == len(fresh) == len(packed) == len(last)
+
+
+def documents_by_zipf(count: int, seed: int) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    return [np.minimum(rng.zipf(1.3, 12), 5000).tolist() for _ in range(count)]
+
+
+@pytest.mark.parametrize("share", [None, 0.5, 0.01])
+def test_the_best_documents_by_words_are_those_of_a_full_scan(share: float | None) -> None:
+    documents, grown = documents_by_zipf(9_000, 1), Postings()
+    grown.put(list(range(8_000)), documents[:8_000])
+    grown.remove(range(0, 8_000, 9))
+    for rid in (*range(8_000, 9_000), *range(0, 900, 9)):
+        grown.put([rid], [documents[rid]])
+    kept = [rid for rid in range(9_000) if rid % 9 or rid < 900 or rid >= 8_000]
+    rng = np.random.default_rng(2)
+    allowed = None if share is None else rng.random(9_000) < share
+    chosen = kept if allowed is None else [rid for rid in kept if allowed[rid]]
+    for query in documents_by_zipf(30, 3):
+        match = grown.match(query)
+        truth = match.scores(chosen)
+        found = match.best(20, allowed)
+        assert set(found.rids.tolist()) <= set(chosen)
+        assert found.scores.tolist() == pytest.approx(np.sort(truth)[::-1][:20].tolist(), abs=1e-4)

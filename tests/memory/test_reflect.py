@@ -4,7 +4,8 @@ from collections.abc import Sequence
 import pytest
 
 from agentevo_memory import Draft, Outcome, Provenance, RecordError, VectorMemory, Verdict
-from agentevo_memory.operations.reflect import Material, RuleOperation, Scope
+from agentevo_memory.operations.material import Material, Scope
+from agentevo_memory.operations.reflect import RuleOperation
 from agentevo_memory.reflectors import reflect_on_errors
 
 

@@ -1,7 +1,7 @@
 """The contract of a dense index: nearest vectors within given partitions.
 
-A partition is a namespace and kind: what is filtered most is kept apart. An index is a cache. It holds the vectors of recallable records under their row numbers (`rid`) and
-never any text. What it does not hold is missing from its answers, never wrong in them.
+A partition is a namespace and kind: what is filtered most is kept apart. An index is a cache. It holds
+the vectors of recallable records under their row numbers (`rid`) and never any text. What it does not hold is missing from its answers, never wrong in them.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from agentevo_memory.columns import Arrays
 
 TEXT_SLOT = 0
 FIRST_FIELD_SLOT = 1
@@ -70,6 +72,14 @@ class DenseIndex(Protocol):
 
     def settle(self) -> None:
         """Drop what was held from before and has not been put again: it is out of date."""
+        ...
+
+    def arrays(self) -> "Arrays":
+        """Return all that is held, for a snapshot; nothing if it has files of its own."""
+        ...
+
+    def adopt(self, arrays: "Arrays") -> bool:
+        """Take over what `arrays` gave; False if every vector must be put again."""
         ...
 
     def flush(self, limit: int | None = None) -> None:

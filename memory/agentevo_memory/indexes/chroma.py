@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agentevo_memory.columns import Arrays
 from agentevo_memory.errors import IndexDamagedError
 from agentevo_memory.indexes.base import Nearest
 from agentevo_memory.indexes.chroma_files import digest, digests, lock, open_client
@@ -120,6 +121,14 @@ class ChromaIndex:
         self._unconfirmed = None
         for key, rids in stale.items():
             self._delete(key, [rid for rid in rids if rid in self._held.get(key, {})])
+
+    def arrays(self) -> Arrays:
+        """Return nothing: it has files of its own."""
+        return {}
+
+    def adopt(self, arrays: Arrays) -> bool:
+        """Ask for every vector again: they are compared with the files."""
+        return False
 
     def flush(self, limit: int | None = None) -> None:
         """Move vectors from memory into Chroma: all, or at most `limit`."""

@@ -1,95 +1,101 @@
-"""Exact cosine search in memory: one matrix per namespace and slot.
+"""Exact cosine search in memory: one matrix per partition and slot.
 
 Large blocks are searched in two steps: the sign bits of all rows give a shortlist by Hamming
 distance, whose cosines are then computed exactly. Small blocks are computed in full.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from agentevo_memory.columns import Arrays, Columns
 from agentevo_memory.indexes.base import Nearest
 
 FULL_SCAN_ROWS = 4_000
 SHORTLIST = 6
 SHORTLIST_MIN = 500
-_FIRST_CAPACITY = 64
 
 Vectors = NDArray[np.float32]
 
 
 class Block:
-    """The vectors of one namespace and slot, in rows without gaps."""
+    """The vectors of one partition and slot, in rows without gaps."""
 
     def __init__(self, dimension: int) -> None:
-        self.size = 0
-        self._rids = np.zeros(_FIRST_CAPACITY, dtype=np.int64)
-        self._matrix = np.zeros((_FIRST_CAPACITY, dimension), dtype=np.float32)
         self._words = -(-dimension // 64)
-        self._bits = np.zeros((self._words, _FIRST_CAPACITY), dtype=np.uint64)
+        bits: dict[str, DTypeLike] = dict.fromkeys(self._bit_names(), "u8")
+        self._rows = Columns({"rid": "i8", "vector": ("f4", (dimension,)), **bits})
         self._row_of: dict[int, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of vectors held."""
+        return len(self._rows)
 
     def put(self, rids: Sequence[int], vectors: Vectors) -> None:
         """Add or replace vectors."""
-        self._reserve(self.size + len(rids))
-        if len(rids) > 1 and self._row_of.keys().isdisjoint(rids):
-            rows: slice | NDArray[np.int64] = slice(self.size, self.size + len(rids))
-            self._row_of.update(zip(rids, range(self.size, self.size + len(rids)), strict=True))
-            self.size += len(rids)
-        else:
-            rows = np.array([self._row(rid) for rid in rids], dtype=np.int64)
-        self._rids[rows] = rids
-        self._matrix[rows] = vectors
-        self._bits[:, rows] = _sign_bits(vectors, self._words)
+        new = [rid for rid in dict.fromkeys(rids) if rid not in self._row_of]
+        self._row_of.update(zip(new, range(self.size, self.size + len(new)), strict=True))
+        self._rows.resize(self.size + len(new))
+        rows = np.array([self._row_of[rid] for rid in rids], dtype=np.int64)
+        self._rows["rid"][rows] = rids
+        self._rows["vector"][rows] = vectors
+        for name, bits in zip(self._bit_names(), _sign_bits(vectors, self._words), strict=True):
+            self._rows[name][rows] = bits
 
     def remove(self, rid: int) -> None:
         """Drop one vector by moving the last row into its place."""
         row = self._row_of.pop(rid, None)
         if row is None:
             return
-        self.size -= 1
-        last = self.size
+        last = self.size - 1
         if row != last:
-            moved = int(self._rids[last])
-            self._rids[row] = moved
-            self._matrix[row] = self._matrix[last]
-            self._bits[:, row] = self._bits[:, last]
-            self._row_of[moved] = row
-        self._matrix[last] = 0
+            self._rows.copy_row(last, row)
+            self._row_of[int(self._rows["rid"][row])] = row
+        self._rows.resize(last)
 
     def nearest(self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None) -> Nearest:
         """Return the nearest rows, best first."""
         rows = self._shortlist(vector, limit, allowed)
-        cosines = (
-            self._matrix[: self.size] @ vector if rows is None else self._matrix[rows] @ vector
-        )
+        matrix = self._rows["vector"]
+        cosines = matrix @ vector if rows is None else matrix[rows] @ vector
         top = top_positions(cosines, limit)
         chosen = top if rows is None else rows[top]
-        return Nearest(self._rids[chosen], cosines[top])
+        return Nearest(self._rows["rid"][chosen], cosines[top])
 
     def raise_scores(self, best: Vectors, vector: Vectors, rids: Sequence[int]) -> None:
         """Raise the entries of `best` to the cosines of the records that are here."""
         found = [(i, self._row_of[rid]) for i, rid in enumerate(rids) if rid in self._row_of]
         if found:
             places, rows = np.array(found, dtype=np.int64).T
-            best[places] = np.fmax(best[places], self._matrix[rows] @ vector)
+            best[places] = np.fmax(best[places], self._rows["vector"][rows] @ vector)
 
     def content(self) -> tuple[list[int], Vectors]:
         """Return the row numbers and vectors held."""
-        return self._rids[: self.size].tolist(), self._matrix[: self.size].copy()
+        return self._rows["rid"].tolist(), self._rows["vector"].copy()
+
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Return all that is held."""
+        return self._rows.arrays(prefix)
+
+    def adopt(self, arrays: Arrays, prefix: str) -> None:
+        """Take over what `arrays` gave."""
+        self._rows.adopt(arrays, prefix)
+        self._row_of = {rid: row for row, rid in enumerate(self._rows["rid"].tolist())}
 
     def _shortlist(
         self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64] | None:
-        rows = None if allowed is None else np.flatnonzero(allowed[self._rids[: self.size]])
+        rows = None if allowed is None else np.flatnonzero(allowed[self._rows["rid"]])
         count = self.size if rows is None else len(rows)
         if count <= FULL_SCAN_ROWS:
             return rows
         query = _sign_bits(vector[None, :], self._words)[:, 0]
         distance = np.zeros(self.size, dtype=np.uint16)
-        for word, bits in zip(query, self._bits, strict=True):
-            distance += np.bitwise_count(bits[: self.size] ^ word)
+        for name, word in zip(self._bit_names(), query, strict=True):
+            distance += np.bitwise_count(self._rows[name] ^ word)
         if rows is not None:
             distance = distance[rows]
         wanted = min(count, max(SHORTLIST_MIN, SHORTLIST * limit))
@@ -97,24 +103,8 @@ class Block:
         near = np.flatnonzero(distance <= np.searchsorted(steps, wanted))
         return near if rows is None else rows[near]
 
-    def _row(self, rid: int) -> int:
-        row = self._row_of.get(rid)
-        if row is None:
-            row = self._row_of[rid] = self.size
-            self.size += 1
-        return row
-
-    def _reserve(self, rows: int) -> None:
-        capacity = len(self._rids)
-        if rows <= capacity:
-            return
-        grown = max(rows, capacity + capacity // 2)
-        extra = grown - capacity
-        self._rids = np.concatenate([self._rids, np.zeros(extra, np.int64)])
-        self._matrix = np.concatenate(
-            [self._matrix, np.zeros((extra, self._matrix.shape[1]), np.float32)]
-        )
-        self._bits = np.concatenate([self._bits, np.zeros((self._words, extra), np.uint64)], axis=1)
+    def _bit_names(self) -> list[str]:
+        return [f"bits{word}" for word in range(self._words)]
 
 
 class ExactIndex:
@@ -180,6 +170,24 @@ class ExactIndex:
         """Drop the vectors of one slot of records."""
         for rid in rids:
             self._blocks[partition, slot].remove(rid)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that is held, for a snapshot."""
+        found: dict[str, NDArray[Any]] = {}
+        for (partition, slot), block in self._blocks.items():
+            found |= block.arrays(f"dense/{partition}/{slot}/")
+        return found
+
+    def adopt(self, arrays: Arrays) -> bool:
+        """Take over what `arrays` gave."""
+        for name in arrays:
+            head, _, column = name.rpartition("/")
+            if name.startswith("dense/") and column == "vector":
+                partition, _, slot = head.removeprefix("dense/").rpartition("/")
+                block = Block(arrays[name].shape[1])
+                block.adopt(arrays, f"{head}/")
+                self._blocks[partition, int(slot)] = block
+        return True
 
     def slots(self) -> list[tuple[str, int]]:
         """Return every partition and slot that holds a vector."""

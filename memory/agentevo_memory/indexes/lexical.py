@@ -1,125 +1,185 @@
-"""BM25 in memory: postings per namespace that grow by appending.
+"""The words of one namespace in memory: postings built in bulk and grown by appending.
 
-k1 = 0.9 and b = 0.4, the values usual for short texts. A removed document keeps its postings, masked,
-until a fifth of the block is dead; then the block is packed.
+Terms are fingerprints, so that no text can be read here. A removed document is masked until a fifth of
+all is dead.
 """
 
 import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.indexes.base import Nearest
-from agentevo_memory.indexes.exact import top_positions
+from agentevo_memory.columns import Arrays, Columns
+from agentevo_memory.indexes.match import K1, B, Match, Part, Term
 
-K1 = 0.9
-B = 0.4
+_BULK = 500
+_TAIL_MIN = 4_000
+_TAIL_SHARE = 4
 _PACK_SHARE = 5
 _PACK_MIN = 256
+_TIMES_MAX = 65_535
+_DOCUMENT = {"rid": "i8", "length": "f4", "live": "?"}
 
 
 class Postings:
-    """The documents of one namespace, as lists of rows per term."""
+    """The documents of one namespace by their terms."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[array[int], array[float]]] = {}
-        self._frequency: Counter[str] = Counter()
-        self._rids = array("q")
-        self._lengths = array("f")
-        self._terms: list[tuple[str, ...]] = []
+        self._terms: dict[int, int] = {}
+        self._starts = np.zeros(1, np.int64)
+        self._packed = Part(np.zeros(0, np.int32), np.zeros(0, np.uint16))
+        self._tail: dict[int, tuple[array[int], array[int]]] = {}
+        self._documents = Columns(_DOCUMENT)
         self._row_of: dict[int, int] = {}
-        self._dead: list[int] = []
-        self._length = 0
+        self._frequencies: dict[int, int] = {}
+        self._length = 0.0
+        self._packed_documents = 0
 
-    def put(self, rid: int, terms: Sequence[str]) -> None:
-        """Add a document, replacing the one of the same row number."""
-        self.remove(rid)
-        row = len(self._rids)
-        counted = Counter(terms)
-        self._row_of[rid] = row
-        self._rids.append(rid)
-        self._terms.append(tuple(terms))
-        self._length += len(terms)
-        self._lengths.append(len(terms))
-        for term, times in counted.items():
-            lists = self._rows.get(term)
-            if lists is None:
-                lists = self._rows[term] = (array("i"), array("f"))
-            lists[0].append(row)
-            lists[1].append(times)
-            self._frequency[term] += 1
-
-    def remove(self, rid: int) -> None:
-        """Drop a document, if it is here."""
-        row = self._row_of.pop(rid, None)
-        if row is None:
+    def put(self, rids: Sequence[int], documents: Sequence[Sequence[int]]) -> None:
+        """Add documents as lists of terms, replacing those of the same row numbers."""
+        self.remove(rids)
+        first = len(self._documents)
+        lengths = [len(terms) for terms in documents]
+        self._documents.resize(first + len(rids))
+        self._documents["rid"][first:] = rids
+        self._documents["length"][first:] = lengths
+        self._documents["live"][first:] = True
+        self._row_of.update(zip(rids, range(first, first + len(rids)), strict=True))
+        self._length += sum(lengths)
+        self._frequencies.clear()
+        if len(rids) >= _BULK:
+            self._pack(self._counted(first, documents, lengths))
             return
-        self._dead.append(row)
-        self._length -= len(self._terms[row])
-        for term in set(self._terms[row]):
-            self._frequency[term] -= 1
-        self._terms[row] = ()
-        if len(self._dead) > max(_PACK_MIN, len(self._rids) // _PACK_SHARE):
+        tail = len(self._documents) - self._packed_documents
+        if tail > max(_TAIL_MIN, len(self._documents) // _TAIL_SHARE):
+            self._pack()
+            first = len(self._documents) - len(rids)
+        for row, terms in enumerate(documents, first):
+            for term, times in Counter(terms).items():
+                number = self._terms.setdefault(term, len(self._terms))
+                rows, counts = self._tail.setdefault(number, (array("i"), array("H")))
+                rows.append(row)
+                counts.append(min(times, _TIMES_MAX))
+
+    def remove(self, rids: Iterable[int]) -> None:
+        """Drop documents; unknown ones are ignored."""
+        rows = [self._row_of.pop(rid) for rid in rids if rid in self._row_of]
+        if not rows:
+            return
+        self._documents["live"][rows] = False
+        self._length -= float(self._documents["length"][rows].sum())
+        self._frequencies.clear()
+        dead = len(self._documents) - len(self._row_of)
+        if dead > max(_PACK_MIN, len(self._documents) // _PACK_SHARE):
             self._pack()
 
-    def scores(self, terms: Iterable[str]) -> NDArray[np.float32]:
-        """Return the BM25 score of every row; 0 without a match."""
-        total = np.zeros(len(self._rids), dtype=np.float32)
-        if not self._row_of:
-            return total
-        lengths = np.frombuffer(self._lengths, dtype=np.float32)
-        count = len(self._row_of)
-        per_term = np.float32(K1 * B * count / max(self._length, 1))
+    def match(self, terms: Iterable[int]) -> Match:
+        """Return the answer to a query, from which single scores can be asked."""
+        count, found, ceiling = len(self._row_of), [], 0.0
+        per_term = K1 * B * count / max(self._length, 1.0)
         for term in dict.fromkeys(terms):
-            lists = self._rows.get(term)
-            if lists is None:
-                continue
-            weight = self._weight(self._frequency[term])
-            rows = np.frombuffer(lists[0], dtype=np.int32)
-            times = np.frombuffer(lists[1], dtype=np.float32)
-            norm = lengths[rows]
-            norm *= per_term
-            norm += np.float32(K1 * (1 - B))
-            total[rows] += np.float32(weight) * times / (times + norm)
-        if self._dead:
-            total[self._dead] = 0
-        return total
-
-    def best(
-        self, total: NDArray[np.float32], limit: int, allowed: NDArray[np.bool_] | None
-    ) -> Nearest:
-        """Return the best documents among `total`, the answer of `scores`, best first."""
-        rows = np.flatnonzero(total)
-        if not len(rows):
-            return Nearest(np.zeros(0, np.int64), np.zeros(0, np.float32))
-        rids = np.frombuffer(self._rids, dtype=np.int64)
-        if allowed is not None:
-            rows = rows[allowed[rids[rows]]]
-        chosen = rows[top_positions(total[rows], limit)]
-        return Nearest(rids[chosen], total[chosen])
-
-    def ceiling(self, terms: Iterable[str]) -> float:
-        """Return the score of a document in which every one of `terms` counts as once."""
-        return sum(self._weight(self._frequency[term]) / 2 for term in set(terms))
-
-    def score_rows(self, total: NDArray[np.float32], rids: Sequence[int]) -> NDArray[np.float32]:
-        """Return the entries of `scores` that belong to row numbers; 0 for foreign ones."""
-        rows = np.array([self._row_of.get(rid, -1) for rid in rids], dtype=np.int64)
-        return np.where(rows >= 0, total[rows], np.float32(0))
+            parts = self._parts(self._terms.get(term, -1))
+            frequency = self._frequency(term, parts)
+            weight = (K1 + 1) * math.log(1 + (count - frequency + 0.5) / (frequency + 0.5))
+            ceiling += weight / 2
+            if parts:
+                most = max(int(part.times.max()) for part in parts)
+                bound = weight * most / (most * (1 + per_term) + K1 * (1 - B))
+                found.append(Term(weight, bound, parts))
+        found.sort(key=lambda each: -each.bound)
+        return Match(self._documents, self._row_of, found, (per_term, ceiling))
 
     def __len__(self) -> int:
         """Return the number of documents."""
         return len(self._row_of)
 
-    def _weight(self, frequency: int) -> float:
-        others = len(self._row_of) - frequency
-        return (K1 + 1) * math.log(1 + (others + 0.5) / (frequency + 0.5))
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Return all that is held, packed."""
+        self._pack()
+        return {
+            f"{prefix}terms": np.fromiter(self._terms, np.uint64, len(self._terms)),
+            f"{prefix}starts": self._starts,
+            f"{prefix}rows": self._packed.rows,
+            f"{prefix}times": self._packed.times,
+            **self._documents.arrays(prefix),
+        }
 
-    def _pack(self) -> None:
-        kept = [(rid, self._terms[row]) for rid, row in self._row_of.items()]
-        self.__init__()  # type: ignore[misc]
-        for rid, terms in kept:
-            self.put(rid, terms)
+    def adopt(self, arrays: Arrays, prefix: str) -> None:
+        """Take over what `arrays` gave."""
+        self._terms = {term: i for i, term in enumerate(arrays[f"{prefix}terms"].tolist())}
+        self._starts = arrays[f"{prefix}starts"]
+        self._packed = Part(arrays[f"{prefix}rows"], arrays[f"{prefix}times"])
+        self._documents.adopt(arrays, prefix)
+        self._count_rows()
+
+    def _parts(self, number: int) -> tuple[Part, ...]:
+        parts = []
+        if 0 <= number < len(self._starts) - 1:
+            where = slice(self._starts[number], self._starts[number + 1])
+            parts.append(Part(self._packed.rows[where], self._packed.times[where]))
+        if number in self._tail:
+            rows, times = self._tail[number]
+            parts.append(Part(np.array(rows, np.int32), np.array(times, np.uint16)))
+        return tuple(part for part in parts if len(part.rows))
+
+    def _frequency(self, term: int, parts: tuple[Part, ...]) -> int:
+        if term not in self._frequencies:
+            live = self._documents["live"]
+            self._frequencies[term] = sum(
+                len(part.rows)
+                if len(self._row_of) == len(live)
+                else int(np.count_nonzero(live[part.rows]))
+                for part in parts
+            )
+        return self._frequencies[term]
+
+    def _counted(
+        self, first: int, documents: Sequence[Sequence[int]], lengths: Sequence[int]
+    ) -> tuple[NDArray[np.int64], Part]:
+        number = self._terms
+        flat = np.array(
+            [number.setdefault(term, len(number)) for terms in documents for term in terms],
+            dtype=np.int64,
+        )
+        owners = np.repeat(np.arange(first, first + len(documents)), lengths)
+        codes, times = np.unique(owners * max(len(number), 1) + flat, return_counts=True)
+        rows, terms = np.divmod(codes, max(len(number), 1))
+        return terms, Part(rows.astype(np.int32), np.minimum(times, _TIMES_MAX).astype(np.uint16))
+
+    def _pack(self, new: tuple[NDArray[np.int64], Part] | None = None) -> None:
+        """Bring everything into one piece, without dead documents and the terms of only those."""
+        sizes = np.diff(self._starts)
+        terms, parts = [np.repeat(np.arange(len(sizes)), sizes)], [self._packed]
+        for number, (rows, times) in sorted(self._tail.items()):
+            terms.append(np.full(len(rows), number))
+            parts.append(Part(np.array(rows, np.int32), np.array(times, np.uint16)))
+        if new is not None:
+            terms.append(new[0])
+            parts.append(new[1])
+        self._tail.clear()
+        self._sort(np.concatenate(terms), Part(*map(np.concatenate, zip(*parts, strict=True))))
+
+    def _sort(self, terms: NDArray[np.int64], entries: Part) -> None:
+        live = self._documents["live"].copy()
+        if not live.all():
+            kept = live[entries.rows]
+            place = np.cumsum(live, dtype=np.int32) - np.int32(1)
+            terms, entries = terms[kept], Part(place[entries.rows[kept]], entries.times[kept])
+            self._documents.keep(live)
+        order = np.argsort(terms, kind="stable")
+        counts = np.bincount(terms, minlength=len(self._terms))
+        self._packed = Part(entries.rows[order], entries.times[order])
+        self._starts = np.concatenate([[0], np.cumsum(counts[counts > 0])])
+        used = [term for term, count in zip(self._terms, counts.tolist(), strict=True) if count]
+        self._terms = {term: i for i, term in enumerate(used)}
+        self._count_rows()
+
+    def _count_rows(self) -> None:
+        self._row_of = {rid: row for row, rid in enumerate(self._documents["rid"].tolist())}
+        self._packed_documents = len(self._documents)
+        self._length = float(self._documents["length"].sum(dtype=np.float64))
+        self._frequencies.clear()

@@ -5,14 +5,14 @@ makes the old record stronger; texts that differ in a number, a negation, a name
 are never merged. Who wrote a text decides what it may become: text of tools and environments is data.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from agentevo_memory.errors import RecordError, UnknownRecordError
 from agentevo_memory.journal import Journal, Selection, hash_key
 from agentevo_memory.language import names_in, negations_in, numbers_in, text_keys, words_in_order
-from agentevo_memory.operations.screening import Verdict, birth_status, lineage_trust, woken
+from agentevo_memory.operations.offer import Offer
+from agentevo_memory.operations.screening import birth_status, lineage_trust, woken
 from agentevo_memory.record import Draft, Record, Status, new_id
 from agentevo_memory.retention import reinforced
 from agentevo_memory.transaction import Transaction, pack_namespace
@@ -39,32 +39,6 @@ class InsertResult:
     reason: str
     matched: tuple[str, ...] = ()
     operation: int = 0
-
-
-SlotVectors = Mapping[tuple[int, str], bytes]
-Cosine = Callable[[str], float]
-"""Gives the cosine of the draft and an existing record by its id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A draft with all that was computed for it before the transaction.
-
-    Attributes:
-        draft: The draft.
-        vectors: Its vectors by slot and model id.
-        cosine: Compares it with a record of the store.
-        verdict: What the verifier said, if one was asked.
-        supersedes: Ids of records that it replaces.
-        idempotency_key: The same key is carried out once only; "" for none.
-    """
-
-    draft: Draft
-    vectors: SlotVectors
-    cosine: Cosine
-    verdict: Verdict | None = None
-    supersedes: tuple[str, ...] = ()
-    idempotency_key: str = ""
 
 
 def insert(journal: Journal, tx: Transaction, offer: Offer) -> InsertResult:

@@ -12,8 +12,10 @@ from typing import Literal, get_args
 
 from agentevo_memory.acceptance import check_choice
 from agentevo_memory.errors import RecordError
-from agentevo_memory.journal import Journal, Selection, hash_key
-from agentevo_memory.operations.insert import InsertResult, Offer, insert
+from agentevo_memory.journal import Journal, hash_key
+from agentevo_memory.operations.insert import InsertResult, insert
+from agentevo_memory.operations.material import Material, Scope, experience_ids
+from agentevo_memory.operations.offer import Offer
 from agentevo_memory.record import Draft, Provenance, Record
 from agentevo_memory.retention import reinforced, weakened
 from agentevo_memory.transaction import Transaction
@@ -21,30 +23,6 @@ from agentevo_memory.transaction import Transaction
 Verb = Literal["ADD", "EDIT", "AGREE", "REMOVE"]
 FIRST_VOTES = 2
 """Votes of a new rule; AGREE and EDIT add one, REMOVE takes one, and a rule without votes goes."""
-
-MAX_EXPERIENCES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """The experiences with one task, oldest first."""
-
-    environment: str
-    scope: str
-    task_id: str
-    successes: tuple[Record, ...]
-    failures: tuple[Record, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What a reflector reads.
-
-    `contrasts` are the experiences by task, `rules` the present rules of the same scopes.
-    """
-
-    contrasts: tuple[Contrast, ...]
-    rules: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +53,6 @@ class RuleOperation:
 
 Reflector = Callable[[Material], Sequence[RuleOperation]]
 """Proposes operations; it must not change the memory itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """Which experiences to reflect on.
-
-    Attributes:
-        namespace: Whose.
-        environment, scope: Only of these; "" for all.
-        run_id: Only of this run; "" for all.
-        limit: At most so many, the newest.
-    """
-
-    namespace: tuple[str, ...] = ("default",)
-    environment: str = ""
-    scope: str = ""
-    run_id: str = ""
-    limit: int = MAX_EXPERIENCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,48 +111,10 @@ class Context:
     offers: dict[int, Offer] = field(default_factory=dict)
 
 
-def gather(journal: Journal, scope: Scope) -> Material:
-    """Return the experiences in scope, grouped by task, and the rules that apply to them."""
-    found = journal.records(
-        Selection(
-            namespace=scope.namespace,
-            kinds=("experience",),
-            statuses=("active",),
-            run_id=scope.run_id,
-            newest=True,
-        )
-    )
-    found = [record for record in found if _inside(scope, record)][: scope.limit]
-    groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in reversed(found):
-        groups.setdefault((record.environment, record.scope, record.task_id), []).append(record)
-    contrasts = tuple(
-        Contrast(
-            *place,
-            tuple(record for record in group if record.outcome.success),
-            tuple(record for record in group if not record.outcome.success),
-        )
-        for place, group in groups.items()
-    )
-    rules = journal.records(
-        Selection(namespace=scope.namespace, kinds=("rule",), statuses=("active", "candidate"))
-    )
-    return Material(contrasts, tuple(rule for rule in rules if _inside(scope, rule)))
-
-
 def input_key(material: Material, scope: Scope, reflector_id: str) -> str:
     """Return the idempotency key of a reflection: the set of experiences and the reflector."""
     text = "\0".join([*sorted(experience_ids(material)), *scope.namespace, reflector_id])
     return "reflect:" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def experience_ids(material: Material) -> tuple[str, ...]:
-    """Return the ids of all experiences in the material."""
-    return tuple(
-        record.id
-        for contrast in material.contrasts
-        for record in (*contrast.successes, *contrast.failures)
-    )
 
 
 def drafts(proposals: Sequence[RuleOperation], context: Context) -> None:
@@ -296,7 +218,3 @@ def _set_votes(tx: Transaction, rule: Record, change: int, reason: str) -> int:
         status="dormant" if gone else rule.status,
     )
     return 0 if gone else max(1, votes)
-
-
-def _inside(scope: Scope, record: Record) -> bool:
-    return scope.environment in ("", record.environment) and scope.scope in ("", record.scope)

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from agentevo_memory.acceptance import check_choice, check_namespace, check_text
-from agentevo_memory.corpus import Pool, Probe
 from agentevo_memory.embedding.base import Embedder, check_vectors
 from agentevo_memory.follower import View
+from agentevo_memory.pool import Pool, Probe
 from agentevo_memory.record import KINDS, RECALLABLE, STATUSES, Record
 from agentevo_memory.retention import retention_of
 from agentevo_memory.retrieval import Hit, Query, Weights, choose, evidence, fuse, weights_for

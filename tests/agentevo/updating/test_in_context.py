@@ -9,7 +9,7 @@ from agentevo.prompts import render_system
 from agentevo.recall import Outcome, Turn
 from agentevo.updating.in_context import InContextMemory, open_memory
 from agentevo_memory import Draft, VectorMemory
-from agentevo_memory.operations.reflect import Scope
+from agentevo_memory.operations.material import Scope
 from agentevo_memory.reflectors import reflect_on_errors
 
 
