@@ -8,42 +8,86 @@ the environment: a scope is a name that occurs in prompts and rules.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from agentevo.distillation.dataset import Practice, Probe
 from agentevo.distillation.rows import Message, RowKind
 from agentevo.errors import AdapterError
 
 
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """How many counterfactuals of each kind one episode gives, each with another name."""
+
+    scope: int = 3
+    replay: int = 1
+    conflict: int = 1
+
+
 def counterfactual_probes(
-    practice: Sequence[Practice], fresh_scopes: Sequence[str], *, seed: int = 0
+    practice: Sequence[Practice],
+    fresh_scopes: Sequence[str],
+    *,
+    copies: Copies | None = None,
+    seed: int = 0,
 ) -> Iterator[Probe]:
     """Yield probes of all three kinds for each episode of practice.
+
+    Half of the names are mixed from those of the practice, because an adapter tells scopes apart
+    only as finely as it has to.
 
     Args:
         practice: Episodes with rules in their prompts.
         fresh_scopes: Names that no practice and no evaluation uses.
+        copies: How many probes of each kind.
         seed: Seed of the choice of names.
 
     Raises:
-        AdapterError: A fresh name is a scope of the practice.
+        AdapterError: A fresh name is a scope of the practice, or there is none.
     """
-    scopes = {episode.scope for episode in practice if episode.scope}
-    taken = scopes & set(fresh_scopes)
+    copies, source = copies or Copies(), random.Random(seed)
+    scopes = sorted({episode.scope for episode in practice if episode.scope})
+    taken = set(scopes) & set(fresh_scopes)
     if taken or not fresh_scopes:
         raise AdapterError(
             f"give scope names that are not in use; in use: {', '.join(sorted(taken)) or 'none given'}"
         )
-    source = random.Random(seed)
-    for episode in practice:
-        if not episode.scope:
-            continue
-        fresh = source.choice(list(fresh_scopes))
-        yield _probe("scope", episode, fresh, episode.bare_system)
-        yield _probe("replay", episode, fresh, episode.system)
-        others = sorted(scopes - {episode.scope})
-        if others:
-            yield _probe("conflict", episode, source.choice(others), episode.system)
+    near = near_names(scopes, fresh_scopes)
+
+    def fresh() -> str:
+        return source.choice(source.choice([near or fresh_scopes, fresh_scopes]))
+
+    for episode in filter(lambda episode: episode.scope, practice):
+        others = [scope for scope in scopes if scope != episode.scope]
+        bare, told = episode.bare_system, episode.system
+        yield from (_probe("scope", episode, fresh(), bare) for _ in range(copies.scope))
+        yield from (_probe("replay", episode, fresh(), told) for _ in range(copies.replay))
+        for other in source.sample(others, min(copies.conflict, len(others))):
+            yield _probe("conflict", episode, other, told)
+
+
+def near_names(scopes: Sequence[str], fresh_scopes: Sequence[str]) -> list[str]:
+    """Return names that share one half with a scope, and are neither a scope nor given as fresh."""
+    partners = [*scopes, *fresh_scopes]
+    mixed = {
+        first[: len(first) // 2] + second[len(second) // 2 :]
+        for scope in scopes
+        for other in partners
+        for first, second in ((scope, other), (other, scope))
+    }
+    return sorted(mixed - set(partners))
+
+
+def renamed(messages: Sequence[Message], old: str, new: str) -> tuple[Message, ...]:
+    """Return a conversation in which a scope has another name, calls and observations included."""
+    return tuple(_renamed(message, old, new) for message in messages)
+
+
+def rename(text: str, old: str, new: str) -> str:
+    """Return a text in which a scope has another name."""
+    return re.sub(rf"\b{re.escape(old)}\b", lambda _: new, text)
 
 
 def _probe(kind: RowKind, episode: Practice, scope: str, system: str) -> Probe:
@@ -54,15 +98,19 @@ def _probe(kind: RowKind, episode: Practice, scope: str, system: str) -> Probe:
     return Probe(
         kind=kind,
         scope=scope,
-        system=_rename(system, episode.scope, scope),
-        messages=tuple(_renamed(m, episode.scope, scope) for m in episode.messages[:first]),
+        system=rename(system, episode.scope, scope),
+        messages=renamed(episode.messages[:first], episode.scope, scope),
         tools=episode.tools,
     )
 
 
 def _renamed(message: Message, old: str, new: str) -> Message:
-    return {**message, "content": _rename(str(message.get("content") or ""), old, new)}
+    changed = {**message, "content": rename(str(message.get("content") or ""), old, new)}
+    if message.get("tool_calls"):
+        changed["tool_calls"] = [_renamed_call(call, old, new) for call in message["tool_calls"]]
+    return changed
 
 
-def _rename(text: str, old: str, new: str) -> str:
-    return re.sub(rf"\b{re.escape(old)}\b", lambda _: new, text)
+def _renamed_call(call: Mapping[str, Any], old: str, new: str) -> Mapping[str, Any]:
+    function = call["function"]
+    return {**call, "function": {**function, "arguments": rename(function["arguments"], old, new)}}

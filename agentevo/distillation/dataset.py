@@ -7,16 +7,21 @@ other scopes, other skills, prompts whose rules contradict what is distilled.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agentevo.distillation.actions import action_of
 from agentevo.distillation.decontamination import Decontaminator
 from agentevo.distillation.rows import Lineage, Message, Row, RowKind
 from agentevo.errors import AdapterError
 
 Tools = tuple[Mapping[str, Any], ...]
 Answer = Callable[[str, Sequence[Message], Tools], Message]
-"""The frozen base: system prompt, conversation and tools in, its next assistant message out."""
+"""The frozen base: system prompt, conversation and tools in, its next assistant message out.
+Called from several threads."""
+
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Practice:
         episode_id: The episode.
         scope: Scope of the task.
         prompt: The task as the agent read it.
-        system: The system prompt as it was, with rules.
+        system: The system prompt with those of its rules that may be taught, and nothing else.
         bare_system: The same without anything from memory.
         rule_ids: The verified rules that were in it.
         trust: Minimum over those rules, from 0 to 1.
@@ -36,6 +41,8 @@ class Practice:
         solved: The environment's verdict.
         errors: Observations that were errors.
         tools: The tools that the prompt declared, in the OpenAI form.
+        told_more: Whether the prompt held more than `system`: notes, or rules that were not
+            verified or are forgotten by now.
     """
 
     run_id: str
@@ -50,6 +57,7 @@ class Practice:
     solved: bool
     errors: int = 0
     tools: Tools = ()
+    told_more: bool = False
 
     @property
     def lineage(self) -> Lineage:
@@ -65,7 +73,7 @@ class Probe:
         kind: `scope`, `conflict` or `replay`.
         scope: Scope of the task.
         system: The whole system prompt, rules included.
-        messages: The conversation up to the answer.
+        messages: The conversation up to the answer, or one that the base itself has led.
         tools: The tools that the prompt declares.
     """
 
@@ -139,10 +147,11 @@ def build_dataset(
     settings = settings or DatasetSettings()
     left_out: Counter[str] = Counter()
     accepted, failed = _choose(practice, settings, evaluation, left_out)
+    accepted = _without_the_untaught(accepted, answer, left_out)
     rows = [row for episode in accepted for row in _practice_rows(episode)]
     rows += _rejected_rows(accepted, failed)
-    for probe in probes:
-        rows.append(_probe_row(probe, answer(probe.system, probe.messages, probe.tools)))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        rows += pool.map(lambda probe: _probe_row(probe, answer), probes)
     unique = {row.id: row for row in reversed(rows)}
     left_out["duplicate row"] += len(rows) - len(unique)
     kept = tuple(reversed(unique.values()))
@@ -173,13 +182,35 @@ def _choose(
         if reason == "not solved":
             failed.append(episode)
         left_out[reason] += 1
-    if not accepted:
-        reasons = ", ".join(f"{reason} ({n})" for reason, n in left_out.items()) or "no episodes"
-        raise AdapterError(
-            f"there is nothing to distil: no verified experience with trusted rules ({reasons}). "
-            "Run tasks with memory first"
-        )
     return accepted, failed
+
+
+def _without_the_untaught(
+    accepted: Sequence[Practice], answer: Answer, left_out: Counter[str]
+) -> list[Practice]:
+    """Return the episodes that the base does the same with nothing but teachable rules.
+
+    Raises:
+        AdapterError: No episode is left.
+    """
+    kept = [episode for episode in accepted if not episode.told_more or _does(answer, episode)]
+    left_out["needs what may not be taught"] += len(accepted) - len(kept)
+    if not kept:
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in left_out.items() if n)
+        raise AdapterError(
+            "there is nothing to distil: no verified experience with trusted rules "
+            f"({reasons or 'no episodes'}). Run tasks with memory first"
+        )
+    return kept
+
+
+def _does(answer: Answer, episode: Practice) -> bool:
+    """Return whether the base acts as in the episode when only its teachable rules are told."""
+    return all(
+        action_of(answer(episode.system, episode.messages[:i], episode.tools)) == action_of(message)
+        for i, message in enumerate(episode.messages)
+        if message["role"] == "assistant"
+    )
 
 
 def _objection(
@@ -224,9 +255,11 @@ def _rejected_rows(accepted: Sequence[Practice], failed: Sequence[Practice]) -> 
     return rows
 
 
-def _probe_row(probe: Probe, answer: Message) -> Row:
-    lineage = Lineage(verified=True, real=False)
-    messages = (*probe.messages, answer)
+def _probe_row(probe: Probe, answer: Answer) -> Row:
+    messages, led = probe.messages, any(m["role"] == "assistant" for m in probe.messages)
+    if not led:
+        messages = (*messages, answer(probe.system, messages, probe.tools))
+    lineage = Lineage(verified=True, real=led)
     return Row(probe.kind, probe.scope, probe.system, probe.system, messages, lineage, probe.tools)
 
 

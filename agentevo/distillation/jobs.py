@@ -69,7 +69,9 @@ class Job:
         return value
 
 
-def plan_job(root: Path, base: Path, dataset: Dataset, settings: TrainSettings) -> Job:
+def plan_job(
+    root: Path, base: Path, dataset: Dataset, settings: TrainSettings, *, label: str = ""
+) -> Job:
     """Write down a job without training anything.
 
     Args:
@@ -77,9 +79,10 @@ def plan_job(root: Path, base: Path, dataset: Dataset, settings: TrainSettings) 
         base: The base model that is served.
         dataset: What to learn.
         settings: How.
+        label: Its id; by default the time and a random part.
     """
-    folder = root / time.strftime(f"%Y%m%d-%H%M%S-{os.urandom(3).hex()}")
-    folder.mkdir(parents=True)
+    folder = root / (label or time.strftime(f"%Y%m%d-%H%M%S-{os.urandom(3).hex()}"))
+    folder.mkdir(parents=True, exist_ok=bool(label))
     write_rows(folder / "rows.jsonl", dataset.rows)
     job = Job(
         folder=folder,
@@ -102,6 +105,7 @@ def open_job(root: Path, name: str) -> Job:
     """
     known = list_jobs(root)
     matches = [job for job in known if name and job.startswith(name)]
+    matches = [name] if name in matches else matches
     if len(matches) != 1:
         listing = ", ".join(known) or "none; start one with `agentevo distill run`"
         raise AdapterError(f"{name!r} names {len(matches)} distillations; known: {listing}")

@@ -1,6 +1,6 @@
 """What distillation learns from: the episodes of runs, with the verified rules that were recalled."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,21 @@ from langchain_core.messages import convert_to_messages, convert_to_openai_messa
 from agentevo.distillation.dataset import Answer, Practice, Tools
 from agentevo.distillation.rows import Message
 from agentevo.prompts import render_system
+from agentevo.recall import Recalled
 from agentevo.runs.transcripts import read_transcripts
+
+
+@dataclass(frozen=True, slots=True)
+class Teachable:
+    """A rule that may be taught.
+
+    Attributes:
+        text: What it says.
+        trust: From 0 to 1.
+    """
+
+    text: str
+    trust: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +34,21 @@ class Setting:
     Attributes:
         instructions: The environment's system prompt.
         tools: Its tools, in the OpenAI form.
-        rules: Trust of each verified, active rule, by record id; other records are not taught.
+        rules: The verified, active rules by record id; other records are not taught.
     """
 
     instructions: str
     tools: Tools = ()
-    rules: Mapping[str, float] = field(default_factory=dict)
+    rules: Mapping[str, Teachable] = field(default_factory=dict)
+
+    def system(self, recalled: Sequence[str] = ()) -> str:
+        """Return the system prompt with those of the recalled records that may be taught."""
+        told = [
+            Recalled(name, "rule", self.rules[name].text, self.rules[name].trust, trusted=True)
+            for name in recalled
+            if name in self.rules
+        ]
+        return render_system(self.instructions, told)
 
 
 def practice_of(checkpoints: Iterable[Path], setting: Setting) -> Iterator[Practice]:
@@ -35,24 +58,25 @@ def practice_of(checkpoints: Iterable[Path], setting: Setting) -> Iterator[Pract
         checkpoints: The runs' `checkpoints.sqlite` files, all of one environment.
         setting: What the episodes have in common.
     """
-    bare = render_system(setting.instructions)
     for path in checkpoints:
         for transcript in read_transcripts(path):
             result = transcript.result
             rules = tuple(name for name in result.recalled if name in setting.rules)
+            told = setting.system(result.recalled)
             yield Practice(
                 run_id=result.episode_id.partition(":")[0],
                 episode_id=result.episode_id,
                 scope=str(transcript.task["scope"]),
                 prompt=str(transcript.task["prompt"]),
-                system=transcript.system,
-                bare_system=bare,
+                system=told,
+                bare_system=setting.system(),
                 rule_ids=rules,
-                trust=min((setting.rules[name] for name in rules), default=0.0),
+                trust=min((setting.rules[name].trust for name in rules), default=0.0),
                 messages=transcript.messages,
                 solved=result.solved,
                 errors=transcript.errors,
                 tools=setting.tools,
+                told_more=told != transcript.system,
             )
 
 

@@ -1,11 +1,12 @@
 """Every number of a training, with defaults by model size."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from agentevo.distillation.rows import RowKind
 from agentevo.errors import ConfigError
 
+Precision = Literal["auto", "fp32", "bf16"]
 Method = Literal["context", "sft", "on_policy", "dpo"]
 METHODS: tuple[Method, ...] = ("context", "sft", "on_policy", "dpo")
 
@@ -27,12 +28,15 @@ class TrainSettings:
             samples), `dpo` (verified against failed attempts).
         rank: LoRA rank.
         alpha: LoRA scale numerator; the deltas are scaled by alpha / rank.
-        learning_rate: Peak of the linear schedule; None chooses by model size.
+        learning_rate: Peak of the schedule, which falls linearly to zero; None chooses by model
+            size.
         steps: Optimiser steps.
         warmup: Steps of linear warm-up.
         mix: Rows of each kind in every step; kinds without rows are left out.
         focus: Extra weight of the tokens that the rules decide; 0 treats all tokens alike.
         max_tokens: Longest row.
+        precision: Of the matrix products; the weights of the adapter are always fp32. "auto" is
+            fp32 for small models on a CPU, where casting costs more than it saves, else bf16.
         clip: Largest gradient norm.
         beta: Strength of the reference in `dpo`.
         refresh: Steps between new samples of the student in `on_policy`.
@@ -49,6 +53,7 @@ class TrainSettings:
     mix: dict[RowKind, int] = field(default_factory=_default_mix)
     focus: float = 4.0
     max_tokens: int = 2048
+    precision: Precision = "auto"
     clip: float = 1.0
     beta: float = 0.1
     refresh: int = 25
@@ -58,6 +63,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError(f"unknown method {self.method!r}; methods: {', '.join(METHODS)}")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(
+                f"unknown precision {self.precision!r}; choose {', '.join(get_args(Precision))}"
+            )
         for name in ("rank", "alpha", "steps", "max_tokens", "clip", "refresh", "checkpoint_every"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)!r}")
@@ -69,3 +78,9 @@ class TrainSettings:
         if self.learning_rate is not None:
             return self
         return replace(self, learning_rate=2e-3 if parameters < SMALL_MODEL else 2e-4)
+
+    def half_precision(self, parameters: int, device: str) -> bool:
+        """Return whether a model of this size computes in bf16 on a device such as "cpu"."""
+        if self.precision == "auto":
+            return device != "cpu" or parameters >= SMALL_MODEL
+        return self.precision == "bf16"

@@ -5,19 +5,20 @@ are cached before the first step. Large vocabularies keep the most likely tokens
 one bucket.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentevo.distillation.encoding import Encoded, EncodedRow
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
 FULL_VOCABULARY = 4096
 TOP_TOKENS = 64
+BATCH_TOKENS = 4096
+"""Tokens, padding included, of one forward pass of the teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,42 +46,50 @@ def learnt_log_probs(model: "PreTrainedModel", batch: Sequence[Encoded]) -> list
 
     device = next(model.parameters()).device
     longest = max(len(sequence.ids) for sequence in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long, device=device)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(batch):
-        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids, device=device)
-        mask[row, : len(sequence.ids)] = 1
-    with _autocast(device):
-        hidden = model.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
-    results = []
-    for row, sequence in enumerate(batch):
-        positions = torch.tensor(sequence.learnt, device=device) - 1
-        logits = model.get_output_embeddings()(hidden[row, positions].float())
-        results.append(logits.float().log_softmax(-1))
-    return results
-
-
-def _autocast(device: "torch.device") -> "torch.autocast":
-    import torch
-
-    return torch.autocast(device.type, torch.bfloat16)
+    ids = torch.tensor(
+        [[*sequence.ids, *[0] * (longest - len(sequence.ids))] for sequence in batch], device=device
+    )
+    # attention is causal and the padding stands last, so that no learnt token can see it
+    hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    rows = [row for row, sequence in enumerate(batch) for _ in sequence.learnt]
+    before = [position - 1 for sequence in batch for position in sequence.learnt]
+    with torch.autocast(device.type, enabled=False):
+        logits = model.get_output_embeddings()(hidden[rows, before].float())
+        return list(logits.log_softmax(-1).split([len(sequence.learnt) for sequence in batch]))
 
 
 def teacher_targets(model: "PreTrainedModel", rows: Sequence[EncodedRow]) -> list[Target]:
     """Compute the targets of rows with the adapter off; `model` must be the bare base."""
     import torch
 
-    targets = []
+    targets: dict[int, Target] = {}
     with torch.no_grad():
-        for row in rows:
-            [teacher] = learnt_log_probs(model, [row.teacher])
-            if row.teacher == row.student:
-                focus = torch.zeros(len(teacher))
-            else:
-                [student] = learnt_log_probs(model, [row.student])
-                focus = (teacher.exp() * (teacher - student)).sum(-1).clamp(min=0)
-            targets.append(_keep(teacher, focus))
-    return targets
+        for batch in _batches(rows):
+            teachers = learnt_log_probs(model, [rows[index].teacher for index in batch])
+            told = [index for index in batch if rows[index].teacher != rows[index].student]
+            bare = learnt_log_probs(model, [rows[index].student for index in told]) if told else []
+            students = dict(zip(told, bare, strict=True))
+            for index, teacher in zip(batch, teachers, strict=True):
+                targets[index] = _keep(teacher, _focus(teacher, students.get(index)))
+    return [targets[index] for index in range(len(rows))]
+
+
+def _batches(rows: Sequence[EncodedRow]) -> Iterator[list[int]]:
+    """Yield row numbers in groups of similar length, at most `BATCH_TOKENS` tokens each."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: len(rows[index].teacher.ids)):
+        if batch and len(rows[index].teacher.ids) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _focus(teacher: "Tensor", student: "Tensor | None") -> "Tensor":
+    if student is None:
+        return teacher.new_zeros(len(teacher))
+    return (teacher.exp() * (teacher - student)).sum(-1).clamp(min=0)
 
 
 def _keep(log_probs: "Tensor", focus: "Tensor") -> Target:

@@ -105,6 +105,20 @@ def train(
     import torch
 
     settings = settings.for_model(base.parameters)
+    half = settings.half_precision(base.parameters, base.device.type)
+    with torch.autocast(base.device.type, torch.bfloat16, enabled=half):
+        return _train(base, rows, settings, checkpoint, on_step)
+
+
+def _train(
+    base: BaseModel,
+    rows: Sequence[Row],
+    settings: TrainSettings,
+    checkpoint: Path | None,
+    on_step: Callable[[Progress], None] | None,
+) -> Trained:
+    import torch
+
     torch.manual_seed(settings.seed)
     encoded = encode_rows(rows, base.tokenizer, max_tokens=settings.max_tokens)
     data = _prepare(base, encoded, settings)
@@ -177,9 +191,9 @@ def _attach(base: BaseModel, settings: TrainSettings) -> "PeftModel":
 
 
 def _learning_rate(settings: TrainSettings, step: int) -> float:
-    """Linear warm-up, then linear decay to a tenth."""
+    """Linear warm-up, then linear decay to zero."""
     warm = min(1.0, (step + 1) / (settings.warmup + 1))
-    return (settings.learning_rate or 0.0) * warm * (1 - 0.9 * step / settings.steps)
+    return (settings.learning_rate or 0.0) * warm * (1 - step / settings.steps)
 
 
 def _step(

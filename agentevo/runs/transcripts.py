@@ -8,6 +8,8 @@ from typing import Any
 from langchain_core.messages import HumanMessage, convert_to_openai_messages
 
 from agentevo.episode import build_episode_graph
+from agentevo.episode.outcome import turns_of
+from agentevo.recall import Turn
 from agentevo.runs.checkpoints import Ledger, open_checkpoints
 from agentevo.runs.report import EpisodeResult
 
@@ -24,6 +26,7 @@ class Transcript:
         system: The system prompt, with what was recalled.
         messages: The conversation after it, in the OpenAI form.
         errors: Tool results that were errors, and reminders to use a tool.
+        turns: What was done and observed, as reflection reads it.
     """
 
     result: EpisodeResult
@@ -31,6 +34,7 @@ class Transcript:
     system: str
     messages: tuple[ChatMessage, ...]
     errors: int
+    turns: tuple[Turn, ...] = ()
 
 
 def read_transcripts(checkpoints: Path) -> Iterator[Transcript]:
@@ -49,4 +53,11 @@ def read_transcripts(checkpoints: Path) -> Iterator[Transcript]:
             errors = sum(getattr(message, "status", "") == "error" for message in messages)
             errors += sum(isinstance(message, HumanMessage) for message in messages[2:])
             system, *chat = convert_to_openai_messages(messages)
-            yield Transcript(result, values["task"], str(system["content"]), tuple(chat), errors)
+            yield Transcript(
+                result=result,
+                task=values["task"],
+                system=str(system["content"]),
+                messages=tuple(chat),
+                errors=errors,
+                turns=tuple(turns_of(messages)),
+            )

@@ -7,7 +7,9 @@ served. Serving another adapter, or none, brings back the rules that it does not
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from agentevo.distillation.practice import Setting, Teachable
 from agentevo.distillation.registry import AdapterRegistry
+from agentevo_environments.environment import Environment
 from agentevo_memory import VectorMemory
 from agentevo_memory.journal import Selection
 from agentevo_memory.retrieval import count_tokens
@@ -30,18 +32,38 @@ class Shift:
     tokens_saved: int
 
 
-def teachable_rules(memory: VectorMemory, namespace: tuple[str, ...] = ()) -> Mapping[str, float]:
-    """Return the trust of each rule that may be taught: active or distilled, and verified.
+def teachable_rules(
+    memory: VectorMemory, namespace: tuple[str, ...] = ()
+) -> Mapping[str, Teachable]:
+    """Return the rules that may be taught, by id: active or distilled, and verified.
 
     A rule that an evaluation verified is fully trusted, whatever its lineage; any other is only as
     trusted as its lineage allows.
     """
     chosen = Selection(namespace=namespace, kinds=("rule",), statuses=("active", "distilled"))
     return {
-        record.id: VERIFIED_TRUST if record.verified_by else record.trust
+        record.id: Teachable(record.text, VERIFIED_TRUST if record.verified_by else record.trust)
         for record in memory.records(chosen)
         if record.verified_by or record.may_instruct
     }
+
+
+def setting_of(
+    environment: Environment, memory: VectorMemory, namespace: tuple[str, ...] = ()
+) -> Setting:
+    """Return what distillation has to know of an environment and of a memory."""
+    tools = tuple(
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": dict(tool.parameters),
+            },
+        }
+        for tool in environment.tools()
+    )
+    return Setting(environment.instructions, tools, teachable_rules(memory, namespace))
 
 
 def serve_adapter(

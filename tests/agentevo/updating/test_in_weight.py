@@ -95,6 +95,6 @@ def test_rules_of_untrusted_origin_are_teachable_only_when_verified(memory: Vect
     memory.insert(
         Draft(text="In Moki, lift is teka.", kind="rule", namespace=SPACE, provenance=heard)
     )
-    assert teachable_rules(memory) == {verified: 1.0}
+    assert {name: rule.trust for name, rule in teachable_rules(memory).items()} == {verified: 1.0}
     memory.set_status([verified], "quarantined", reason="revoked")
     assert teachable_rules(memory) == {}
