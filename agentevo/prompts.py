@@ -47,6 +47,30 @@ def render_reflection(prompt: str, turns: Sequence[Turn]) -> str:
     return "\n".join([*lines, "List the new rules as JSON."])
 
 
+def render_judgement(prompt: str, attempt: str) -> str:
+    """Return the question for a mark from 0 to 10 for an attempt at a task."""
+    return (
+        f"Task:\n{prompt}\n\nAttempt:\n{attempt}\n\nGive one sentence of "
+        "reason, then the line 'Score: N' with N from 0 (useless) to 10 (perfect)."
+    )
+
+
+def render_critique(prompt: str, attempt: str, *, approval: str, principle: str = "") -> str:
+    """Return the question for what is wrong with an attempt at a task.
+
+    Args:
+        prompt: The task's prompt.
+        attempt: The attempt's text.
+        approval: What to answer when nothing is wrong.
+        principle: What to judge by, if anything in particular.
+    """
+    introduced = f"Principle: {principle}\n\n" if principle else ""
+    return (
+        f"{introduced}Task:\n{prompt}\n\nAttempt:\n{attempt}\n\nSay what is "
+        f"wrong and how to mend it, or answer {approval}."
+    )
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from agentevo.prompts import render_critique, render_judgement
 from agentevo.stages import NO_CHANGES, Feedback, Solution
 from agentevo_environments.sandboxes.base import DEFAULT_LIMITS, Limits, Program, Sandbox
 
@@ -87,10 +88,7 @@ class Judge:
 
     def assess(self, solution: Solution) -> Feedback:
         """Return the mark as a score; an answer without a mark gives no score."""
-        answer = self.ask(
-            f"Task:\n{solution.task.prompt}\n\nAttempt:\n{solution.text}\n\nGive one sentence of "
-            "reason, then the line 'Score: N' with N from 0 (useless) to 10 (perfect)."
-        )
+        answer = self.ask(render_judgement(solution.task.prompt, solution.text))
         found = _VERDICT.search(answer)
         score = min(float(found["score"]), _TOP_MARK) / _TOP_MARK if found else None
         return Feedback("judge", score, answer.strip())
@@ -105,9 +103,8 @@ class Critique:
 
     def assess(self, solution: Solution) -> Feedback:
         """Return the comment; a comment that holds the stop word asks for no change."""
-        principle = f"Principle: {self.principle}\n\n" if self.principle else ""
-        answer = self.ask(
-            f"{principle}Task:\n{solution.task.prompt}\n\nAttempt:\n{solution.text}\n\nSay what is "
-            f"wrong and how to mend it, or answer {NO_CHANGES}."
+        question = render_critique(
+            solution.task.prompt, solution.text, approval=NO_CHANGES, principle=self.principle
         )
+        answer = self.ask(question)
         return Feedback("critique", None, answer.strip())

@@ -99,6 +99,8 @@ def train(
 ) -> None:
     """Train a seed model from scratch; the checkpoint is kept beside the file.
 
+    With --resume and a larger budget the training goes on as a further stage.
+
     Example: agentevo seed-model train --minutes 1 --out seed.gguf
     """
     from agentevo.seed_model.export import export
@@ -108,9 +110,14 @@ def train(
     settings = TrainingSettings(minutes=minutes, tokens=tokens, seed=seed, device=device)
     checkpoint = out.with_suffix(".checkpoint")
     with _Progress() as progress:
-        run_training(settings, checkpoint, on_report=progress, resume=resume)
+        training = run_training(settings, checkpoint, on_report=progress, resume=resume)
     made = export(checkpoint, out)
-    data = {"path": str(out), "checkpoint": str(checkpoint), "tokens": made["tokens"]}
+    data = {
+        "path": str(out),
+        "checkpoint": str(checkpoint),
+        "tokens": made["tokens"],
+        "departures": training.departures,
+    }
     emit(ctx, data, as_json=as_json, human=f"{out}: {made['tokens']:,} tokens of training")
 
 
@@ -143,6 +150,7 @@ class _Progress:
         self._console = stderr_console()
         self._bar: Any = None
         self._task: Any = None
+        self._told = False
 
     def __enter__(self) -> "_Progress":
         if self._console.is_terminal:
@@ -160,6 +168,9 @@ class _Progress:
 
     def __call__(self, report: "Report") -> None:
         """Show one report."""
+        if report.departures and not self._told:
+            self._told = True
+            self._console.print("Resumed, not bit for bit: " + "; ".join(report.departures) + ".")
         line = f"level {report.level}, {report.tokens / 1e6:.2f}M tokens, loss {report.loss:.3f}"
         if self._bar is not None:
             self._bar.update(self._task, description=line, completed=report.progress)

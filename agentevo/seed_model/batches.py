@@ -80,9 +80,8 @@ class Stream:
 
     def __init__(self, seed: int, *, batch_tokens: int, longest: int, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
-        self.random = Random(seed)
         self.batch_tokens, self.longest = batch_tokens, longest
-        self.level = 0
+        self.random, self.level = Random(seed), 0
         self._pool: list[Batch] = []
         self._origin = (self.random.getstate(), self.level)
         self._taken = 0
@@ -109,6 +108,12 @@ class Stream:
         if state["taken"]:
             self._fill()
         self._taken, self.level = state["taken"], state["level"]
+
+    def begin(self, seed: int, level: int) -> None:
+        """Begin a new stream at a level of the curriculum."""
+        self.random, self.level = Random(seed), level
+        self._pool, self._taken = [], 0
+        self._origin = (self.random.getstate(), level)
 
     def _fill(self) -> None:
         self._origin, self._taken = (self.random.getstate(), self.level), 0

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agentevo.seed_model.provenance import stage_of
 from agentevo_environments.packs.quirks.difficulty import SEEDS
 from agentevo_environments.packs.quirks.worlds import HELD_OUT_COMBINATIONS, HELD_OUT_KINDS
 
-GENERATOR = "quirks-1"
+GENERATOR = "quirks-2"
 SUMMARY = (
     "A test organism, not a capable assistant: a tiny model trained from scratch on generated "
     "episodes of the quirks environment. It follows rules in its prompt, reads errors and writes "
@@ -43,6 +44,7 @@ def make_card(
         "training_s": round(training["elapsed_s"]),
         "settings": dict(training["settings"]),
         "command": _command(training["settings"]),
+        "stages": [*training.get("stages", []), stage_of(training)],
         "note": note,
         "commit": _commit(),
         "measured": dict(measured) if measured else None,

@@ -18,7 +18,8 @@ class Level:
         probe: Share of episodes that ask for single slots.
         recover: Share of episodes with missing or outdated rules.
         reflect: Share of episodes that ask for rules.
-        chat: Share of small talk and of judgements, each; all other episodes act with rules.
+        chat: Share of small talk.
+        judge: Share of marks and critiques of attempts; all other episodes act with rules.
     """
 
     rules: int
@@ -29,15 +30,16 @@ class Level:
     recover: float
     reflect: float
     chat: float = 0.01
+    judge: float = 0.0
 
 
 LEVELS = (
     Level(1, 0.0, 0.0, copy=0.6, probe=0.38, recover=0.0, reflect=0.0),
     Level(2, 0.4, 0.3, copy=0.2, probe=0.5, recover=0.05, reflect=0.05),
     Level(4, 0.5, 0.4, copy=0.08, probe=0.4, recover=0.15, reflect=0.1),
-    Level(6, 0.55, 0.5, copy=0.04, probe=0.3, recover=0.25, reflect=0.12),
-    Level(9, 0.55, 0.5, copy=0.02, probe=0.25, recover=0.28, reflect=0.12),
-    Level(11, 0.8, 0.5, copy=0.01, probe=0.25, recover=0.27, reflect=0.1),
+    Level(6, 0.6, 0.5, copy=0.04, probe=0.3, recover=0.25, reflect=0.12),
+    Level(9, 0.7, 0.5, copy=0.02, probe=0.3, recover=0.25, reflect=0.11),
+    Level(11, 0.8, 0.5, copy=0.01, probe=0.33, recover=0.22, reflect=0.09, judge=0.03),
 )
 HARDEST = len(LEVELS) - 1
 

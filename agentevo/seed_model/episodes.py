@@ -12,6 +12,7 @@ from agentevo.prompts import REFLECTION_INSTRUCTIONS, render_reflection, render_
 from agentevo.recall import Recalled, Turn
 from agentevo.seed_model.acting import Actor, plan
 from agentevo.seed_model.curriculum import HARDEST, LEVELS, Source
+from agentevo.seed_model.judgements import judge_episode
 from agentevo.seed_model.scenes import (
     Scene,
     add_foreign,
@@ -53,6 +54,7 @@ def draw_episode(random: Random, level: int = HARDEST, *, reserved: bool = False
         (source.level.recover, recover_episode),
         (source.level.reflect, reflect_episode),
         (source.level.chat, chat_episode),
+        (source.level.judge, judge_episode),
     ):
         lot -= share
         if lot < 0:
@@ -94,12 +96,22 @@ def _act(source: Source, scene: Scene, jobs: list[Job], *, mistakes: float) -> T
     add_foreign(source, scene, touched_by(jobs))
     transcript = Transcript()
     tool = source.random.choice(OTHER_TOOLS) if source.chance(0.3) else "run"
-    transcript.system(system_text(scene.rules, tool), (tool,))
+    transcript.system(system_text(scene.rules, tool), _offered(source, tool))
     day = source.random.randint(1, 30) if source.chance(0.1) else None
     for job in jobs:
         transcript.user(task_prompt(scene.world.name, job, day))
         Actor(source, transcript, scene, job, tool).pursue(mistakes)
     return transcript
+
+
+def _offered(source: Source, tool: str) -> tuple[str, ...]:
+    """Return the tools that the prompt lists: the right one, now and then among others."""
+    if not source.chance(0.15):
+        return (tool,)
+    others = [other for other in ("run", *OTHER_TOOLS) if other != tool]
+    offered = [tool, *source.random.sample(others, source.random.randint(1, 3))]
+    source.random.shuffle(offered)
+    return tuple(offered)
 
 
 def reflect_episode(source: Source) -> Transcript:
@@ -135,17 +147,24 @@ def _rules_answer(rules: Sequence[str]) -> Spans:
 
 
 def probe_episode(source: Source) -> Transcript:
-    """Questions about slots, answered by a plan alone: the densest practice of looking up."""
+    """Questions about slots, answered by a plan alone: the densest practice of looking up.
+
+    Some are about documented slots that only other worlds have rules about.
+    """
     random = source.random
     chosen = random.sample(all_slots(), random.randint(1, source.level.rules))
     scene = draw_scene(source, draw_quirks(random, chosen, reserved=source.reserved))
     known = sorted(scene.world.quirks)
-    add_foreign(source, scene, known)
+    if source.chance(0.2):
+        scene.world.quirks, scene.beliefs, scene.rules = {}, {}, []
+    documented = [_near(source, known) for _ in range(3)]
+    pool = random.sample(known, min(3, len(known))) + documented
+    add_foreign(source, scene, pool)
     transcript = Transcript()
     transcript.system(system_text(scene.rules), ("run",))
     for _ in range(random.randint(2, 3)):
         asked = [
-            random.choice(known) if source.chance(0.55) else _near(source, known)
+            random.choice(known) if source.chance(0.25) else random.choice(pool)
             for _ in range(random.randint(1, 4))
         ]
         keys = [f"{s.split(' ', 1)[1]} {service.RELATIONS[kind_of(s)]}" for s in asked]

@@ -139,8 +139,10 @@ def evaluate(  # noqa: PLR0913 (what is measured, on what, and who is told)
         name, goal = (
             (f"{HELD_OUT}valid tool calls", "") if held_out else ("valid tool calls", ">= 0.995")
         )
-        rows.append(row(name, goal, sum(p.valid for p in group), sum(p.answers for p in group)))
-        on_row(rows[-1])
+        answers = sum(p.answers for p in group)
+        if answers:
+            rows.append(row(name, goal, sum(p.valid for p in group), answers))
+            on_row(rows[-1])
     everything = [p for group in played.values() for p in group]
     return Evaluation(
         tuple(rows),

@@ -12,8 +12,10 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from agentevo.seed_model.episodes import told_rules
-from agentevo.seed_model.player import Played, play, reflect
+from agentevo.seed_model.curriculum import HARDEST, LEVELS, Source
+from agentevo.seed_model.episodes import OTHER_TOOLS, told_rules
+from agentevo.seed_model.judgements import draw_judgement
+from agentevo.seed_model.player import Played, ask, play, reflect
 from agentevo_environments.packs.quirks import names
 from agentevo_environments.packs.quirks.difficulty import Difficulty
 from agentevo_environments.packs.quirks.tasks import job_of, make_tasks
@@ -107,8 +109,10 @@ def older_rules(task: Task, random: Random) -> list[str]:
     return rules
 
 
-def _first(model: BaseChatModel, task: Task, rules: Sequence[str]) -> tuple[bool, Played]:
-    played = play(model, task, rules, actions=ACTIONS, errors=1)
+def _first(
+    model: BaseChatModel, task: Task, rules: Sequence[str], offered: Sequence[str] = ("run",)
+) -> tuple[bool, Played]:
+    played = play(model, task, rules, actions=ACTIONS, errors=1, offered=offered)
     return played.at_once, played
 
 
@@ -186,6 +190,21 @@ def own_rules(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, P
     return solved, played
 
 
+def several_tools(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played]:
+    """One attempt with the right rules while three other tools are offered as well."""
+    offered = ["run", *random.sample(OTHER_TOOLS, 3)]
+    random.shuffle(offered)
+    return _first(model, task, _shuffled(random, right_rules(task)), offered)
+
+
+def judgement(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played]:
+    """The exact mark or critique of an attempt, asked as the runtime asks."""
+    source = Source(random, LEVELS[HARDEST], reserved=True)
+    asked = draw_judgement(source, task.prompt, job_of(task))
+    answer, played = ask(model, asked.question)
+    return answer.strip() == "".join(text for text, _ in asked.answer), played
+
+
 def with_rules(model: BaseChatModel, task: Task, random: Random) -> tuple[bool, Played]:
     """One attempt with the right rules alone."""
     return _first(model, task, _shuffled(random, right_rules(task)))
@@ -220,6 +239,8 @@ MEASURES = (
     Measure("newest of two conflicting rules wins", ">= 0.90", _BASIC, conflicts),
     Measure("outdated rules, corrected by errors", "", _BASIC, outdated),
     Measure("own rules among 8 distractors", "", _BASIC, own_rules),
+    Measure("right rules, 4 tools offered", "", _BASIC, several_tools),
+    Measure("judges and criticises attempts", "", _BASIC, judgement),
     Measure("held out: combinations", "", _DENSE, among_distractors, _combination),
     Measure("held out: kind offset", "", _HARD, with_rules, _kind("offset")),
     Measure("held out: kind condition", "", _HARD, with_rules, _kind("condition")),

@@ -15,18 +15,20 @@ from agentevo.seed_model.reflections import parse_rules
 from agentevo_environments.packs.quirks import service
 from agentevo_environments.task import Task
 
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "run",
-        "description": "Run one command of the service and see its answer.",
-        "parameters": {
-            "type": "object",
-            "properties": {"command": {"type": "string"}},
-            "required": ["command"],
-        },
-    },
-}
+
+def tool(name: str) -> dict[str, Any]:
+    """Return the schema of a tool that takes one command."""
+    parameters = {
+        "type": "object",
+        "properties": {"command": {"type": "string"}},
+        "required": ["command"],
+    }
+    description = "Run one command of the service and see its answer."
+    function = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+TOOL = tool("run")
 
 
 @dataclass(slots=True)
@@ -55,8 +57,14 @@ class Played:
         return self.solved and not any(turn.error for turn in self.turns)
 
 
-def play(
-    model: BaseChatModel, task: Task, rules: Sequence[str] = (), *, actions: int, errors: int
+def play(  # noqa: PLR0913 (what is played, with what, and until when)
+    model: BaseChatModel,
+    task: Task,
+    rules: Sequence[str] = (),
+    *,
+    actions: int,
+    errors: int,
+    offered: Sequence[str] = ("run",),
 ) -> Played:
     """Play a task until the goal is reached or a limit is met.
 
@@ -66,8 +74,9 @@ def play(
         rules: The rules in the prompt, oldest first.
         actions: Largest number of commands.
         errors: Number of errors after which it ends.
+        offered: Names of the tools that the model may call; only `run` is the right one.
     """
-    bound = model.bind_tools([TOOL])
+    bound = model.bind_tools([tool(name) for name in offered])
     messages: list[BaseMessage] = [
         SystemMessage(system_text(list(rules))),
         HumanMessage(task.prompt),
@@ -102,6 +111,13 @@ def reflect(model: BaseChatModel, task: Task, played: Played) -> list[str] | Non
     answer = model.invoke([SystemMessage(REFLECTION_INSTRUCTIONS), HumanMessage(question)])
     _count(played, answer)
     return parse_rules(str(answer.content))
+
+
+def ask(model: BaseChatModel, question: str) -> tuple[str, Played]:
+    """Ask a question outside any task; return the answer and what it cost."""
+    answer, played = model.invoke([HumanMessage(question)]), Played()
+    _count(played, answer)
+    return answer.text, played
 
 
 def _count(played: Played, answer: AIMessage) -> None:

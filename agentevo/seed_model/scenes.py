@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from agentevo.seed_model.curriculum import Source
-from agentevo_environments.packs.quirks import service
+from agentevo_environments.packs.quirks import names, service
 from agentevo_environments.packs.quirks.jobs import Job
 from agentevo_environments.packs.quirks.worlds import (
     World,
@@ -16,6 +17,10 @@ from agentevo_environments.packs.quirks.worlds import (
 )
 
 MOST_PER_JOB = 4
+NONE_NEEDED = 0.12
+"""Share of jobs that meet no quirk."""
+ALIKE = 0.5
+"""Share of other worlds in a prompt whose names share a syllable with the world's own."""
 
 
 @dataclass(slots=True)
@@ -49,9 +54,10 @@ def draw_needed(source: Source, jobs: Sequence[Job]) -> dict[str, str]:
     """Draw the quirks that jobs meet; for training never a held-out combination for one job."""
     slots = touched_by(jobs)
     most = min(len(slots), MOST_PER_JOB)
+    if source.chance(NONE_NEEDED):
+        return {}
     while True:
-        fewest = 0 if source.chance(0.15) else 1
-        chosen = source.random.sample(slots, source.random.randint(fewest, most))
+        chosen = source.random.sample(slots, source.random.randint(1, most))
         quirks = draw_quirks(source.random, chosen, reserved=source.reserved)
         if source.reserved or not any(
             is_held_out(slot for slot in job.slots if slot in quirks) for job in jobs
@@ -68,7 +74,8 @@ def draw_scene(source: Source, told: dict[str, str], touched: Iterable[str] = ()
     random = source.random
     world = World(source.name().capitalize())
     others = sorted(set(all_slots()) - set(told) - set(touched))
-    extra = random.sample(others, random.randint(0, max(0, source.level.rules - len(told))))
+    most = 0 if not told and source.chance(0.4) else max(0, source.level.rules - len(told))
+    extra = random.sample(others, random.randint(0, most))
     world.quirks = {**draw_quirks(random, extra, reserved=source.reserved), **told}
     rules = [world.rule(slot) for slot in world.quirks]
     random.shuffle(rules)
@@ -94,15 +101,37 @@ def add_foreign(source: Source, scene: Scene, slots: Sequence[str]) -> None:
     random = source.random
     if not source.chance(source.level.foreign):
         return
-    name = source.name().capitalize()
+    name = _other_name(source, scene.world.name)
     for _ in range(random.randint(1, 5)):
-        if source.chance(0.5):
-            name = source.name().capitalize()
-        if name == scene.world.name:
-            continue
-        slot = random.choice(slots if source.chance(0.8) else all_slots())
+        if source.chance(0.6):
+            name = _other_name(source, scene.world.name)
+        slot = random.choice(slots if source.chance(0.9) else all_slots())
         other = World(name, draw_quirks(random, [slot], reserved=source.reserved))
         scene.rules.insert(random.randint(0, len(scene.rules)), other.rule(slot))
+
+
+def _other_name(source: Source, name: str) -> str:
+    """Draw the name of another world, often one that shares a syllable with `name`."""
+    other = name
+    while other == name:
+        if source.chance(ALIKE):
+            other = source.random.choice(_alike(name, source.reserved))
+        else:
+            other = source.name().capitalize()
+    return other
+
+
+@cache
+def _alike(name: str, reserved: bool) -> list[str]:
+    """Return the other names that share a syllable with `name`, capitalised."""
+    first, second = names.syllables(name)
+    pairs = [(first, s) for s in names.SYLLABLES] + [(s, second) for s in names.SYLLABLES]
+    drawable = [
+        a + b
+        for a, b in pairs
+        if names.is_reserved(a, b) == reserved and not any(a + b in word for word in names.WORDS)
+    ]
+    return [other.capitalize() for other in drawable if other != name.lower()]
 
 
 def forgetful_scene(source: Source, jobs: Sequence[Job]) -> Scene:

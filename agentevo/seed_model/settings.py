@@ -61,6 +61,7 @@ class Report:
         loss: Mean weighted loss since the last report.
         running: Accuracy by role over recent batches.
         held_out: Accuracy by role at the hardest level on reserved names; empty between checks.
+        departures: Why the training is not bit for bit an uninterrupted one; empty when it is.
     """
 
     progress: float
@@ -71,3 +72,4 @@ class Report:
     loss: float
     running: dict[str, float]
     held_out: dict[str, float] = field(default_factory=dict)
+    departures: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from agentevo.seed_model.curriculum import HARDEST
 from agentevo.seed_model.episodes import draw_episode
 from agentevo.seed_model.muon import Muon
 from agentevo.seed_model.network import initial_weights, rotations, run
+from agentevo.seed_model.provenance import departures, stage_of, surroundings
 from agentevo.seed_model.settings import Report, TrainingSettings
 from agentevo.seed_model.shape import Shape
 from agentevo.seed_model.tokenizer import Vocabulary, vocabulary
@@ -64,6 +65,8 @@ class Training:
         self.step = self.tokens = self.level_step = 0
         self.elapsed_s = 0.0
         self.accuracies = Accuracies()
+        self.stages: list[dict[str, Any]] = []
+        self.departures: list[str] = []
 
     def progress(self) -> float:
         """Return the share of the budget that is spent."""
@@ -152,7 +155,7 @@ class Training:
         """Return where the training stands, with held-out accuracies if `check`."""
         return Report(
             self.progress(), self.step, self.tokens, self.elapsed_s, self.stream.level, loss, self.accuracies.by_name(),
-            self.held_out() if check else {},
+            self.held_out() if check else {}, tuple(self.departures),
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
@@ -169,6 +172,8 @@ class Training:
             "counters": [self.step, self.tokens, self.level_step],
             "elapsed_s": self.elapsed_s,
             "running": self.accuracies.counts,
+            "stages": self.stages,
+            "made_with": surroundings(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -189,18 +194,24 @@ class Training:
                 weight.copy_(state["weights"][name])
         self.muon.load(state["muon"])
         self.adam.load_state_dict(state["adam"])
-        self.stream.load(state["stream"])
         self.step, self.tokens, self.level_step = state["counters"]
         self.elapsed_s = state["elapsed_s"]
         self.accuracies = Accuracies(state["running"])
+        self.departures = departures(state, self.settings)
+        self.stages = [*state.get("stages", []), *([stage_of(state)] if self.departures else [])]
+        if state.get("made_with", {}).get("episodes") == surroundings()["episodes"]:
+            self.stream.load(state["stream"])
+        else:
+            self.stream.begin(self.settings.seed + self.tokens, state["stream"]["level"])
 
 
 def resumed(settings: TrainingSettings, checkpoint: Path) -> Training:
     """Return the training of a checkpoint, with the vocabulary it was started with.
 
-    With a token budget, the same seed and the same machine, what follows is bit for bit what an
-    uninterrupted training does. With a budget in minutes it is not: the learning rate follows the
-    clock.
+    With the same settings and a token budget, on the same machine, what follows is bit for bit
+    what an uninterrupted training does; `departures` says why where it is not. A larger budget
+    raises the learning rate again: a further stage. Episodes that are no longer generated as they
+    were are drawn from a new stream.
 
     Raises:
         CheckpointError: The checkpoint is damaged, missing, or does not fit the settings.

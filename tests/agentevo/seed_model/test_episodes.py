@@ -9,18 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentevo.acquisition.feedback import Critique, Judge
+from agentevo.seed_model.acting import ATTEMPTS, Actor, plan
 from agentevo.seed_model.curriculum import HARDEST, LEVELS, Source
 from agentevo.seed_model.episodes import (
+    MISTAKES,
+    OTHER_TOOLS,
     act_episode,
     chat_episode,
     draw_episode,
     probe_episode,
     recover_episode,
     reflect_episode,
+    system_text,
 )
+from agentevo.seed_model.judgements import draw_judgement, judge_episode
+from agentevo.seed_model.scenes import forgetful_scene
 from agentevo.seed_model.transcript import Role, Transcript
+from agentevo.stages import NO_CHANGES, Solution
 from agentevo_environments.packs.quirks import names, service
-from agentevo_environments.packs.quirks.worlds import is_held_out
+from agentevo_environments.packs.quirks.jobs import Job, commands, draw_job
+from agentevo_environments.packs.quirks.prompts import task_prompt
+from agentevo_environments.packs.quirks.worlds import World, is_held_out
+from agentevo_environments.task import Task
 
 KIND = {"is": "command", "needs": "step", "takes": "flag"}
 seeds = st.integers(0, 10**9)
@@ -88,20 +99,62 @@ def test_recovering_nearly_always_succeeds() -> None:
     assert ends.count("done") > 290
 
 
-def test_deliberate_mistakes_are_in_the_text_but_never_learnt() -> None:
-    source = Source(Random(0), LEVELS[HARDEST])
-    learnt = mistaken = 0
-    for _ in range(100):
-        for text, role in recover_episode(source).spans:
-            learnt += text == "Plan:" and role is Role.FRAME
-            mistaken += text == "Plan:" and role is Role.CONTEXT
-    assert learnt > 3 * mistaken > 0
+def turns_of(transcript: Transcript) -> Iterator[tuple[str, str, bool]]:
+    """Yield (text before, what the agent says, whether any of it is learnt) of each turn."""
+    before, said, learnt, speaking = "", "", False, False
+    for text, role in transcript.spans:
+        if speaking and text == "\n":
+            yield before, said, learnt
+            before, said, learnt, speaking = before + said, "", False, False
+        if speaking:
+            said, learnt = said + text, learnt or role is not Role.CONTEXT
+        else:
+            before += text
+        speaking = speaking or text.endswith("<|im_start|>assistant\n")
+
+
+def gold(before: str, world: str, job: Job) -> str:
+    """Return what is right to say next, read off the conversation alone."""
+    beliefs = {}
+    for slot in job.slots:
+        kind, key = slot.split(" ")
+        told = re.findall(rf"\n- In {world} {key} {service.RELATIONS[kind]} (\S+)", before)
+        beliefs |= {slot: told[-1].removesuffix("<|im_end|>")} if told else {}
+    lines, attempts = commands(job, beliefs), before.split("Plan:")
+    answers = re.findall(r"<tool_response>\n(\w+)", attempts[-1])
+    if answers == ["ok"] * len(lines):
+        return "done<|im_end|>"
+    if "error" in answers and len(attempts) > ATTEMPTS:
+        return "failed<|im_end|>"
+    recited = "" if answers == ["ok"] else plan_text(world, job, beliefs)
+    arguments = {"command": lines[answers.count("ok") if not recited else 0]}
+    call = json.dumps({"name": "run", "arguments": arguments})
+    return f"{recited}<tool_call>\n{call}\n</tool_call><|im_end|>"
+
+
+def plan_text(world: str, job: Job, beliefs: dict[str, str]) -> str:
+    return "".join(text for text, _ in plan(World(world), job.slots, beliefs)) + "\n"
+
+
+def test_no_learnt_turn_is_a_deliberate_mistake() -> None:
+    source, mistaken = Source(Random(0), LEVELS[HARDEST]), 0
+    for _ in range(150):
+        job = draw_job(source.random)
+        scene, transcript = forgetful_scene(source, [job]), Transcript()
+        transcript.system(system_text(scene.rules), ("run",))
+        transcript.user(task_prompt(scene.world.name, job))
+        Actor(source, transcript, scene, job).pursue(MISTAKES)
+        for before, said, learnt in turns_of(transcript):
+            right = said == gold(before, scene.world.name, job)
+            assert right or not learnt
+            mistaken += not right
+    assert mistaken > 0
 
 
 @pytest.mark.parametrize("reserved", [False, True])
 def test_invented_names_are_reserved_only_in_evaluation(reserved: bool) -> None:
     source, words = Source(Random(1), LEVELS[HARDEST], reserved), set()
-    for make in (act_episode, recover_episode, reflect_episode, probe_episode) * 100:
+    for make in (act_episode, recover_episode, reflect_episode, probe_episode, judge_episode) * 100:
         words |= set(re.findall(r"\w+", make(source).text))
     syllable = f"[{names.CONSONANTS}][{names.VOWELS}]"
     invented = [
@@ -110,7 +163,7 @@ def test_invented_names_are_reserved_only_in_evaluation(reserved: bool) -> None:
         if re.fullmatch(syllable * 2, word.lower()) and word.lower() not in names.WORDS
     ]
     drawn = [w for w in invented if w[:2] in names.SYLLABLES and w[2:] in names.SYLLABLES]
-    drawn = [word for word in drawn if word != "done"]
+    drawn = [word for word in drawn if word not in ("done", "give", "line")]
     assert len(drawn) > 300
     assert {names.is_reserved(*names.syllables(word)) for word in drawn} == {reserved}
 
@@ -136,3 +189,55 @@ def test_small_talk_is_refused() -> None:
     assert (
         chat_episode(Source(Random(0), LEVELS[0])).messages[-1]["content"] == "I only know quirks."
     )
+
+
+def test_an_offered_tool_is_called_only_if_the_prompt_names_it() -> None:
+    source, several = Source(Random(0), LEVELS[HARDEST]), 0
+    for _ in range(200):
+        text = act_episode(source).text
+        offered = re.findall(r"\nTools: (.*)<", text)[0].split(", ")
+        several += len(offered) > 1
+        named = re.findall(r"with the tool (\w+)\.", text)
+        assert set(re.findall(r'{"name": "(\w+)"', text)) == set(named) <= set(offered)
+        assert len(set(offered)) == len(offered)
+        assert set(offered) <= {"run", *OTHER_TOOLS}
+    assert several > 0
+
+
+class Echo:
+    """Stands in for a model where only the question matters."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, prompt: str) -> str:
+        self.asked.append(prompt)
+        return ""
+
+
+@given(seeds)
+def test_judgements_are_asked_in_the_words_of_the_runtime(seed: int) -> None:
+    source, echo = Source(Random(seed), LEVELS[HARDEST]), Echo()
+    job = draw_job(source.random)
+    question = draw_judgement(source, task_prompt("Moki", job), job).question
+    task = Task("x", task_prompt("Moki", job))
+    attempt = question.split("\nAttempt:\n")[1].rsplit("\n\n", 1)[0]
+    principle = question.split("\n\nTask:")[0].removeprefix("Principle: ")
+    Judge(echo).assess(Solution(task, attempt))
+    Critique(echo).assess(Solution(task, attempt))
+    Critique(echo, principle).assess(Solution(task, attempt))
+    assert question in echo.asked
+
+
+@given(seeds)
+def test_an_attempt_is_approved_exactly_when_all_its_calls_are_on_the_object_of_the_task(
+    seed: int,
+) -> None:
+    source = Source(Random(seed), LEVELS[HARDEST])
+    job = draw_job(source.random)
+    asked = draw_judgement(source, task_prompt("Moki", job), job)
+    answer = "".join(text for text, _ in asked.answer)
+    calls = re.findall(r'"command": "(.*)"', asked.question)
+    right = bool(calls) and all(f" {job.item}" in call for call in calls)
+    assert (answer == NO_CHANGES or answer.endswith("Score: 10")) == right
+    assert right or job.item in answer or not calls

@@ -18,6 +18,7 @@ from agentevo.seed_model.evaluation import evaluate, row
 from agentevo.seed_model.measures import MEASURES, by_name, tasks_for
 from agentevo.seed_model.player import play
 from agentevo.seed_model.reflections import parse_rules
+from agentevo.stages import NO_CHANGES
 from agentevo_environments.packs.quirks import service
 from agentevo_environments.packs.quirks.difficulty import SEEDS
 from agentevo_environments.packs.quirks.jobs import Job, commands
@@ -50,6 +51,8 @@ class Reader(BaseChatModel):
         if "List the new rules as JSON." in text:
             rules = re.findall(r"^- (In .*)$", text.split("Errors:")[1], flags=re.MULTILINE)
             answer = AIMessage(json.dumps({"rules": rules}))
+        elif text.startswith(("Task:", "Principle:")):
+            answer = AIMessage(self.verdict(text))
         else:
             command = self.command(messages, text)
             call = {"name": "run", "args": {"command": command}, "id": "1"}
@@ -62,6 +65,16 @@ class Reader(BaseChatModel):
         lines = commands(self.job(words), {slot_of(k, r): value for k, r, value in told})
         done = messages[-1].content == "ok"
         return lines[-1] if done else lines[0]
+
+    def verdict(self, text: str) -> str:
+        wanted = re.findall(r"Task:\nIn \w+: (.*)\.$", text, re.MULTILINE)[0]
+        item, calls = self.job(wanted).item, re.findall(r'"command": "(.*)"', text)
+        done = next((word for word in " ".join(calls).split() if word in service.OBJECTS), "")
+        found = f"The attempt acts on the {done}" if done else "There is no attempt"
+        if NO_CHANGES in text:
+            return NO_CHANGES if done == item else f"{found}. Act on the {item}."
+        wrong = f", not the {item}" if done not in ("", item) else ""
+        return f"{found}{wrong}.\nScore: {10 if done == item else 0}"
 
     def job(self, words: str) -> Job:
         action, *rest = words.replace(" the ", " ").split()

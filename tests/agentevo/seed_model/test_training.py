@@ -1,5 +1,6 @@
 """Training: continues bit for bit, refuses what it cannot continue, and learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from agentevo.seed_model.checkpoint import CheckpointError, load_checkpoint, sav
 from agentevo.seed_model.evaluation import evaluate, load_model
 from agentevo.seed_model.export import export
 from agentevo.seed_model.measures import MEASURES
+from agentevo.seed_model.provenance import surroundings
 from agentevo.seed_model.settings import Report, TrainingSettings
 from agentevo.seed_model.trainer import Training, resumed, train
 
@@ -31,8 +33,42 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path)
     again = resumed(TINY, tmp_path / "x")
     for _ in range(3):
         again.advance()
+    assert again.departures == []
+    assert again.stages == []
     assert again.tokens == whole.tokens
     assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
+
+
+def test_a_larger_budget_is_a_further_stage_and_said_not_to_be_exact(tmp_path: Path) -> None:
+    train(TINY, tmp_path / "x", on_report=quiet)
+    reports: list[Report] = []
+    longer = replace(TINY, tokens=6000)
+    train(longer, tmp_path / "x", on_report=reports.append, resume=True)
+    assert reports[-1].departures == ("tokens was 4000 and is 6000",)
+    assert reports[-1].tokens >= 6000
+    stages = export(tmp_path / "x", tmp_path / "x.gguf")["stages"]
+    assert [stage["settings"]["tokens"] for stage in stages] == [4000, 6000]
+    assert 4000 <= stages[0]["until_tokens"] < stages[1]["until_tokens"]
+
+
+def test_a_budget_in_minutes_is_said_not_to_be_exact(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "x", Training(TINY).state())
+    found = resumed(replace(TINY, tokens=0, minutes=1.0), tmp_path / "x").departures
+    assert any("follows the clock" in reason for reason in found)
+
+
+def test_a_checkpoint_of_another_generator_continues_on_a_new_stream_and_says_so(
+    tmp_path: Path,
+) -> None:
+    training = Training(TINY)
+    training.advance()
+    state = training.state() | {"made_with": {**surroundings(), "episodes": "other"}}
+    save_checkpoint(tmp_path / "x", state)
+    again = resumed(TINY, tmp_path / "x")
+    assert again.departures == [f"episodes was 'other' and is {surroundings()['episodes']!r}"]
+    assert again.stream.state() != training.stream.state()
+    again.advance()
+    assert again.step == 2
 
 
 def test_training_stops_at_its_budget_and_can_be_exported(tmp_path: Path) -> None:
