@@ -136,7 +136,12 @@ class Catalogue:
         return np.array(counts, np.float32) / np.float32(len(names))
 
     def neighbours(self, rids: Rids) -> list[tuple[int, int]]:
-        """Return the row numbers before and after each record in its session; -1 for none."""
+        """Return the row numbers before and after each record in its session; -1 for none.
+
+        The list is empty where no record belongs to a session.
+        """
+        if not self._places:
+            return []
         get = self._places.get
         return [
             (get((place - 1) & _RING, -1), get((place + 1) & _RING, -1)) if place else (-1, -1)

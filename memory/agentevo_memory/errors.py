@@ -49,5 +49,9 @@ class IndexDamagedError(MemoryStoreError, RuntimeError):
     """An index file is not what was written; the index is rebuilt from the journal."""
 
 
+class IndexUnavailableError(MemoryStoreError, ConnectionError):
+    """The server that holds the index does not answer; the journal is not concerned."""
+
+
 class IndexOwnedError(MemoryStoreError, RuntimeError):
     """Another process owns the index of this store."""

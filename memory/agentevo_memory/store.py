@@ -4,7 +4,6 @@ A store is a folder. The journal in it is the truth; everything else is derived 
 be used from several threads, and one folder from several processes.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
-from agentevo_memory.errors import RecordError
+from agentevo_memory.errors import IndexDamagedError, RecordError
 from agentevo_memory.follower import Follower, Progress, View, embed_missing, historical_view
 from agentevo_memory.indexes.choice import choose_index
+from agentevo_memory.indexes.chroma_files import drop_files
 from agentevo_memory.journal import Journal
 from agentevo_memory.operations import reflect as reflecting
 from agentevo_memory.operations.insert import InsertResult, insert
@@ -126,19 +126,16 @@ class VectorMemory(Upkeep):
 
         Raises:
             RecordError: If the query is empty or malformed.
+            IndexUnavailableError: If the index is on a server that does not answer.
         """
         asked = Query(text=query, k=k) if isinstance(query, str) else query
         check_query(asked)
         with self._lock:
-            view = View(self.follower.follow(), self.journal.by_rids)
-            seq = self.follower.seq
-            if not is_default(asked):
-                view = historical_view(self.journal, self.embedder, asked.statuses, asked.known_at)
-            weights, now = self.weights(asked.namespace), self.journal.clock()
-            hits = search(asked, view, self.embedder, weights, now=now)
-            result = SearchResult(hits, "" if hits else self._why_empty(asked), seq)
-            self._explained.keep(result)
-        return result
+            try:
+                return self._search(asked)
+            except IndexDamagedError:
+                self._drop_caches()
+                return self._search(asked)
 
     def put(
         self, entries: Sequence[Entry], *, remove: Sequence[tuple[tuple[str, ...], str]] = ()
@@ -259,7 +256,18 @@ class VectorMemory(Upkeep):
         if self._follower is not None:
             self._follower.close(keep=False)
             self._follower = None
-        shutil.rmtree(self.journal.folder / "index", ignore_errors=True)
+        drop_files(self.journal.folder / "index")
+
+    def _search(self, asked: Query) -> SearchResult:
+        view = View(self.follower.follow(), self.journal.by_rids)
+        seq = self.follower.seq
+        if not is_default(asked):
+            view = historical_view(self.journal, self.embedder, asked.statuses, asked.known_at)
+        weights, now = self.weights(asked.namespace), self.journal.clock()
+        hits = search(asked, view, self.embedder, weights, now=now)
+        result = SearchResult(hits, "" if hits else self._why_empty(asked), seq)
+        self._explained.keep(result)
+        return result
 
     def _why_empty(self, query: Query) -> str:
         if query.namespace not in self.journal.namespaces():

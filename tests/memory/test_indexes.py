@@ -10,7 +10,7 @@ from agentevo_memory.conformance import check_embedder, check_index
 from agentevo_memory.embedding.base import init_embedder
 from agentevo_memory.embedding.hashing import HashingEmbedder
 from agentevo_memory.errors import EmbeddingError
-from agentevo_memory.indexes.exact import Block, ExactIndex
+from agentevo_memory.indexes.exact import ExactIndex
 from agentevo_memory.indexes.lexical import Postings
 
 
@@ -54,12 +54,13 @@ def test_unknown_names_are_refused_with_a_list(tmp_path: Any) -> None:
 
 
 def test_large_blocks_find_what_a_full_scan_finds() -> None:
-    made, block = unit(20_000, 1), Block(96)
-    block.put(list(range(20_000)), made)
+    made, index = unit(20_000, 1), ExactIndex()
+    index.put("a", 0, list(range(15_000)), made[:15_000])
+    index.put("b", 0, list(range(15_000, 20_000)), made[15_000:])
     kept = 0
     for query in unit(40, 2):
         truth = set(np.argsort(-(made @ query))[:10].tolist())
-        kept += len(truth & set(block.nearest(query, 10, None).rids.tolist()))
+        kept += len(truth & set(index.nearest(["a", "b"], query, 10).rids.tolist()))
     assert kept >= 0.99 * 400
 
 

@@ -8,7 +8,6 @@ owner left, or that Chroma answers wrongly from, are thrown away and filled agai
 
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -22,9 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentevo_memory.columns import Arrays
-from agentevo_memory.errors import IndexDamagedError
+from agentevo_memory.errors import IndexDamagedError, IndexUnavailableError
 from agentevo_memory.indexes.base import Nearest
-from agentevo_memory.indexes.chroma_files import digest, digests, lock, open_client
+from agentevo_memory.indexes.chroma_files import (
+    chroma_errors,
+    digests,
+    lock,
+    open_client,
+    read_manifest,
+    write_manifest,
+)
 from agentevo_memory.indexes.exact import ExactIndex, best_of
 
 FLUSH = 2_000
@@ -46,6 +52,7 @@ class ChromaIndex:
 
     Raises:
         IndexOwnedError: If another process owns it.
+        IndexUnavailableError: Here and in every other method, if the server does not answer.
     """
 
     name = "chroma"
@@ -65,10 +72,10 @@ class ChromaIndex:
         self.rebuilt = ""
         self._unconfirmed: defaultdict[str, set[int]] | None = defaultdict(set)
         try:
-            self._open()
-        except IndexDamagedError as error:
-            self.rebuilt = str(error)
-            self._start_anew()
+            self._open_or_start_anew()
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def put(self, partition: str, slot: int, rids: Sequence[int], vectors: Vectors) -> None:
         """Add vectors, replacing those of the same row number and slot."""
@@ -149,13 +156,24 @@ class ChromaIndex:
         """Flush some of the tail, note what the files hold, and let go of the lock."""
         if self._client is None:
             return
-        self.flush(FLUSH)
-        client, self._client = self._client, None
-        self._collections.clear()
-        if not self._url:
-            client.close()
-        self._write_manifest()
-        os.close(self._lock)
+        try:
+            self.flush(FLUSH)
+            client, self._client = self._client, None
+            if not self._url:
+                client.close()
+            self._write_manifest()
+        except (IndexUnavailableError, IndexDamagedError, OSError):
+            self._client = None  # without a manifest the next owner starts anew
+        finally:
+            self._collections.clear()
+            os.close(self._lock)
+
+    def _open_or_start_anew(self) -> None:
+        try:
+            self._open()
+        except IndexDamagedError as error:
+            self.rebuilt = str(error)
+            self._start_anew()
 
     def _open(self) -> None:
         state = self._read_manifest()
@@ -177,11 +195,12 @@ class ChromaIndex:
         held = self._held[key]
         sample = list(held)[:: max(1, len(held) // SAMPLES)][:SAMPLES]
         try:
-            collection = self._collection(key)
-            right, missed = collection.count() == len(held), 0
+            right, missed = self._ask(key, "count") == len(held), 0
             for rid, vector in zip(*self._get(key, sample), strict=True):
                 missed += rid not in self._nearest(key, vector, SAMPLES, None).rids
             right &= missed <= len(sample) // 4
+        except IndexUnavailableError:
+            raise
         except Exception as error:
             raise IndexDamagedError(f"Chroma cannot read its files: {error}") from error
         if not right:
@@ -198,15 +217,7 @@ class ChromaIndex:
         self._client = open_client(self._folder / self._name, self._url)
 
     def _read_manifest(self) -> dict[str, Any]:
-        try:
-            content, _, check = self._manifest.read_text().rpartition("\n")
-            state: dict[str, Any] = json.loads(content)
-        except FileNotFoundError:
-            raise IndexDamagedError("there is no Chroma index, or its owner was killed") from None
-        except (ValueError, OSError) as error:
-            raise IndexDamagedError(f"the manifest cannot be read: {error}") from error
-        if check != digest(content.encode()):
-            raise IndexDamagedError("the manifest is not what was written")
+        state = read_manifest(self._manifest)
         if (state["model"], state["url"]) != (self._model_id, self._url):
             raise IndexDamagedError("the Chroma index belongs to another embedder or server")
         return state
@@ -219,20 +230,17 @@ class ChromaIndex:
             "held": self._held,
             "files": {} if self._url else digests(self._folder / self._name),
         }
-        content = json.dumps(state)
-        draft = self._manifest.with_suffix(".new")
-        draft.write_text(f"{content}\n{digest(content.encode())}")
-        draft.replace(self._manifest)
+        write_manifest(self._manifest, state)
 
     def _upsert(self, key: str, rids: list[int], vectors: Vectors) -> None:
         if rids:
-            self._collection(key).upsert(ids=[str(rid) for rid in rids], embeddings=vectors)
+            self._ask(key, "upsert", ids=[str(rid) for rid in rids], embeddings=vectors)
             crcs = (zlib.crc32(vector.tobytes()) for vector in vectors)
             self._held.setdefault(key, {}).update(zip(rids, crcs, strict=True))
 
     def _delete(self, key: str, rids: Sequence[int]) -> None:
         if rids:
-            self._collection(key).delete(ids=[str(rid) for rid in rids])
+            self._ask(key, "delete", ids=[str(rid) for rid in rids])
             for rid in rids:
                 del self._held[key][rid]
 
@@ -246,8 +254,12 @@ class ChromaIndex:
             if len(matching) <= FEW:
                 return self._exactly(key, vector, matching, limit)
             wanted = min(len(held), _SPARE * limit * len(held) // len(matching))
-        answer = self._collection(key).query(
-            query_embeddings=vector[None, :], n_results=max(1, wanted), include=["distances"]
+        answer = self._ask(
+            key,
+            "query",
+            query_embeddings=vector[None, :],
+            n_results=max(1, wanted),
+            include=["distances"],
         )
         rids = np.array([int(rid) for rid in answer["ids"][0]], dtype=np.int64)
         scores = 1 - np.array(answer["distances"][0], dtype=np.float32)
@@ -262,17 +274,18 @@ class ChromaIndex:
         return Nearest(np.array(known, dtype=np.int64)[order], cosines[order])
 
     def _get(self, key: str, rids: Sequence[int]) -> tuple[list[int], Vectors]:
-        found = self._collection(key).get(ids=[str(rid) for rid in rids], include=["embeddings"])
+        found = self._ask(key, "get", ids=[str(rid) for rid in rids], include=["embeddings"])
         vectors = np.asarray(found["embeddings"], dtype=np.float32)
         return [int(rid) for rid in found["ids"]], vectors
 
-    def _collection(self, key: str) -> Any:
-        if key not in self._collections:
-            name = f"{self._name}-{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
-            self._collections[key] = self._client.get_or_create_collection(
-                name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
-            )
-        return self._collections[key]
+    def _ask(self, key: str, method: str, **arguments: Any) -> Any:
+        with chroma_errors(self._url):
+            if key not in self._collections:
+                name = f"{self._name}-{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
+                self._collections[key] = self._client.get_or_create_collection(
+                    name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+                )
+            return getattr(self._collections[key], method)(**arguments)
 
     def _keys(self, partitions: Sequence[str]) -> list[str]:
         wanted = set(partitions)

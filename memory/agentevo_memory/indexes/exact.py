@@ -4,6 +4,7 @@ Large blocks are searched in two steps: the sign bits of all rows give a shortli
 distance, whose cosines are then computed exactly. Small blocks are computed in full.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,11 @@ FULL_SCAN_ROWS = 4_000
 SHORTLIST = 6
 SHORTLIST_MIN = 500
 
+_SLOTS_PER_RECORD = 2
+_GROUPS_PER_VALUE = 8
+
 Vectors = NDArray[np.float32]
+Rows = NDArray[np.intp]
 
 
 class Block:
@@ -56,14 +61,25 @@ class Block:
             self._row_of[int(self._rows["rid"][row])] = row
         self._rows.resize(last)
 
-    def nearest(self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None) -> Nearest:
-        """Return the nearest rows, best first."""
-        rows = self._shortlist(vector, limit, allowed)
-        matrix = self._rows["vector"]
-        cosines = matrix @ vector if rows is None else matrix[rows] @ vector
-        top = top_positions(cosines, limit)
-        chosen = top if rows is None else rows[top]
-        return Nearest(self._rows["rid"][chosen], cosines[top])
+    def members(self, allowed: NDArray[np.bool_] | None) -> Rows | None:
+        """Return the rows that a mask over row numbers lets through; None for all."""
+        return None if allowed is None else np.flatnonzero(allowed[self._rows["rid"]])
+
+    def distances(self, vector: Vectors, rows: Rows | None) -> NDArray[np.uint16]:
+        """Return in how many sign bits each of the rows differs from a vector."""
+        query = _sign_bits(vector[None, :], self._words)[:, 0]
+        found = np.zeros(self.size if rows is None else len(rows), dtype=np.uint16)
+        for name, word in zip(self._bit_names(), query, strict=True):
+            bits = self._rows[name]
+            found += np.bitwise_count((bits if rows is None else bits[rows]) ^ word)
+        return found
+
+    def cosines(self, vector: Vectors, rows: Rows | None) -> Nearest:
+        """Return the cosines of the rows, in their order."""
+        rids, matrix = self._rows["rid"], self._rows["vector"]
+        if rows is None:
+            return Nearest(rids, matrix @ vector)
+        return Nearest(rids[rows], matrix[rows] @ vector)
 
     def raise_scores(self, best: Vectors, vector: Vectors, rids: Sequence[int]) -> None:
         """Raise the entries of `best` to the cosines of the records that are here."""
@@ -84,24 +100,6 @@ class Block:
         """Take over what `arrays` gave."""
         self._rows.adopt(arrays, prefix)
         self._row_of = {rid: row for row, rid in enumerate(self._rows["rid"].tolist())}
-
-    def _shortlist(
-        self, vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64] | None:
-        rows = None if allowed is None else np.flatnonzero(allowed[self._rows["rid"]])
-        count = self.size if rows is None else len(rows)
-        if count <= FULL_SCAN_ROWS:
-            return rows
-        query = _sign_bits(vector[None, :], self._words)[:, 0]
-        distance = np.zeros(self.size, dtype=np.uint16)
-        for name, word in zip(self._bit_names(), query, strict=True):
-            distance += np.bitwise_count(self._rows[name] ^ word)
-        if rows is not None:
-            distance = distance[rows]
-        wanted = min(count, max(SHORTLIST_MIN, SHORTLIST * limit))
-        steps = np.cumsum(np.bincount(distance))
-        near = np.flatnonzero(distance <= np.searchsorted(steps, wanted))
-        return near if rows is None else rows[near]
 
     def _bit_names(self) -> list[str]:
         return [f"bits{word}" for word in range(self._words)]
@@ -136,10 +134,10 @@ class ExactIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Nearest:
         """Return the nearest records, each once, by its best slot."""
-        found = [
-            block.nearest(vector, limit, allowed) for block in self._of(partitions) if block.size
-        ]
-        return found[0] if len(found) == 1 else best_of(found, limit)
+        blocks = [block for block in self._of(partitions) if block.size]
+        chosen = shortlist(blocks, vector, limit, allowed)
+        found = [block.cosines(vector, rows) for block, rows in zip(blocks, chosen, strict=True)]
+        return best_of(found, limit)
 
     def scores(self, partitions: Sequence[str], vector: Vectors, rids: Sequence[int]) -> Vectors:
         """Return the best cosine of each record; NaN where there is no vector of it."""
@@ -198,25 +196,56 @@ class ExactIndex:
         return [block for (name, _), block in self._blocks.items() if name in wanted]
 
 
+def shortlist(
+    blocks: Sequence[Block], vector: Vectors, limit: int, allowed: NDArray[np.bool_] | None
+) -> list[Rows | None]:
+    """Return the rows of each block whose cosines are worth computing; None for all of a block."""
+    members = [block.members(allowed) for block in blocks]
+    count = sum(
+        block.size if rows is None else len(rows)
+        for block, rows in zip(blocks, members, strict=True)
+    )
+    if count <= FULL_SCAN_ROWS:
+        return members
+    distances = [block.distances(vector, rows) for block, rows in zip(blocks, members, strict=True)]
+    reached = np.cumsum(np.bincount(np.concatenate(distances)))
+    radius = np.searchsorted(reached, max(SHORTLIST_MIN, SHORTLIST * limit))
+    near = [np.flatnonzero(each <= radius) for each in distances]
+    return [
+        rows if member is None else member[rows] for member, rows in zip(members, near, strict=True)
+    ]
+
+
 def best_of(found: Sequence[Nearest], limit: int) -> Nearest:
     """Return the best of several answers, each record once."""
     if not found:
         return Nearest(np.zeros(0, np.int64), np.zeros(0, np.float32))
     rids = np.concatenate([answer.rids for answer in found])
     scores = np.concatenate([answer.scores for answer in found])
-    order = np.argsort(-scores, kind="stable")
+    order = top_positions(scores, _SLOTS_PER_RECORD * limit)
     _, first = np.unique(rids[order], return_index=True)
+    if len(first) < min(limit, len(order)):
+        order = np.argsort(-scores, kind="stable")
+        _, first = np.unique(rids[order], return_index=True)
     chosen = order[np.sort(first)][:limit]
     return Nearest(rids[chosen], scores[chosen])
 
 
 def top_positions(values: NDArray[np.float32], limit: int) -> NDArray[np.intp]:
     """Return the positions of the largest values, best first, ties by position."""
-    if len(values) > limit:
-        part = np.sort(np.argpartition(-values, limit - 1)[:limit])
-    else:
-        part = np.arange(len(values))
-    return np.asarray(part[np.argsort(-values[part], kind="stable")])
+    high = np.flatnonzero(values >= reached_by(values, limit))
+    return np.asarray(high[np.argsort(-values[high], kind="stable")[:limit]])
+
+
+def reached_by(values: NDArray[np.float32], count: int) -> float:
+    """Return a value that at least `count` values reach, little below the one that exactly do."""
+    groups = _GROUPS_PER_VALUE * count
+    if len(values) <= count:
+        return -math.inf
+    if len(values) >= 2 * groups:
+        whole = len(values) - len(values) % groups
+        values = values[:whole].reshape(-1, groups).max(axis=0)
+    return float(np.partition(values, -count)[-count])
 
 
 def _sign_bits(vectors: Vectors, words: int) -> NDArray[np.uint64]:

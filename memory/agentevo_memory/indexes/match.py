@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agentevo_memory.columns import Columns
 from agentevo_memory.indexes.base import Nearest
-from agentevo_memory.indexes.exact import top_positions
+from agentevo_memory.indexes.exact import reached_by, top_positions
 
 K1 = 0.9
 B = 0.4
@@ -85,32 +85,33 @@ class Match:
 
     def _candidates(self, limit: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Scores]:
         """Return a superset of the best: words in falling order, until the rest cannot matter."""
-        total = np.zeros(len(self._documents), np.float32)
-        rest, least = sum(term.bound for term in self._terms), 0.0
-        left = list(self._terms)
-        sample: Rows = np.zeros(0, np.int32)
-        while left:
+        total, eligible = np.zeros(len(self._documents), np.float32), self._eligible(allowed)
+        left, rest, least = list(self._terms), sum(term.bound for term in self._terms), 0.0
+        while left and least <= rest:
             term = left.pop(0)
             for part in term.parts:
                 total[part.rows] += self._gain(term.weight, part.rows, part.times)
-                if len(sample) < FEW_ROWS:
-                    more = self._eligible(part.rows[: 2 * FEW_ROWS], allowed)
-                    sample = np.unique(np.concatenate([sample, more]))
+            if eligible is not None:
+                total *= eligible
             rest -= term.bound
-            if len(sample) >= limit:
-                least = float(np.partition(total[sample], -limit)[-limit])
-                if least > rest:
-                    break
+            least = reached_by(total, limit)
         floor = max(least - rest, 0.0) * (1 - _ROUNDING) + _TINY
-        rows = self._eligible(np.flatnonzero(total >= floor).astype(np.int32), allowed)
-        scores = total[rows]
-        scores += self._at(rows, left)
+        rows: Rows = np.flatnonzero(total >= floor).astype(np.int32)
+        scores: Scores = total[rows]
+        for term in left:
+            kept = scores >= (reached_by(scores, limit) - rest) * (1 - _ROUNDING)
+            rows, scores = rows[kept], scores[kept]
+            scores += self._at(rows, [term])
+            rest -= term.bound
         return rows, scores
 
-    def _eligible(self, rows: Rows, allowed: NDArray[np.bool_] | None) -> Rows:
-        if len(self._row_of) < len(self._documents):
-            rows = rows[self._documents["live"][rows]]
-        return rows if allowed is None else rows[allowed[self._documents["rid"][rows]]]
+    def _eligible(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Return a mask over documents of those that are live and allowed; None for all."""
+        live: NDArray[np.bool_] = self._documents["live"]
+        if allowed is not None:
+            live = live & allowed[self._documents["rid"]]
+            return live
+        return live if len(self._row_of) < len(live) else None
 
     def _at(self, rows: Rows, terms: Sequence[Term]) -> Scores:
         """Return what terms give to single documents."""

@@ -4,324 +4,57 @@ All get the same texts and the same ready-made vectors, so that no embedding is 
 that says so. Durations are medians in milliseconds; ratios below 1 mean ours is faster.
 
     python tests/benchmarks/memory/bench_store.py [--sizes 1000 10000] [--skip mem0]
+
+With --folder the filled stores are kept: `--only fill` prepares them, `--only measure` then measures.
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from engines import Chroma, Corpus, Engine, InMemory, Mem0, Ours
 
-from agentevo_memory import Draft, Policy, Query, VectorMemory
+from agentevo_memory import VectorMemory
 from agentevo_memory.embedding.base import init_embedder
 
-DIMENSION = 384
 REPEATS = 60
-KINDS = ("experience", "rule", "skill")
-SHARES = (0.8, 0.15, 0.05)
-WORDS = np.random.default_rng(1).permutation(
-    [f"{a}{b}{c}" for a in "bdfgklmnprstvz" for b in "aeiou" for c in ("la", "ro", "ni", "st", "k")]
-)
-
-
-class Corpus:
-    """Texts, vectors, kinds and spaces, the same for everyone.
-
-    Words are drawn by Zipf's law; vectors scatter around 2,000 centres.
-    """
-
-    def __init__(self, size: int) -> None:
-        rng = np.random.default_rng(size)
-        ranks = np.minimum(rng.zipf(1.3, (size + 1000, 16)) - 1, len(WORDS) ** 2 - 1)
-        self.texts = [
-            f"{i} " + " ".join(WORDS[r % len(WORDS)] + WORDS[r // len(WORDS)] for r in row)
-            for i, row in enumerate(ranks)
-        ]
-        centres = rng.normal(size=(2000, DIMENSION)).astype(np.float32)
-        made = centres[rng.integers(0, 2000, size + 1000)]
-        made = made * 0.7 + rng.normal(size=made.shape).astype(np.float32) * 0.7
-        self.vectors: NDArray[np.float32] = made / np.linalg.norm(made, axis=1, keepdims=True)
-        self.kinds = rng.choice(3, size + 1000, p=SHARES)
-        self.spaces = rng.integers(0, 20, size + 1000)
-        self.size = size
-        self.queries = [" ".join(text.split()[1:7]) for text in self.texts]
-
-
-class Given:
-    """An embedder that knows the benchmark's vectors by their text."""
-
-    model_id = "given"
-    dimension = DIMENSION
-    languages = frozenset({"latin", "cjk"})
-
-    def __init__(self, corpus: Corpus) -> None:
-        self._of = dict(zip(corpus.texts, corpus.vectors, strict=True))
-        self._of.update(zip(corpus.queries, corpus.vectors, strict=True))
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the known vectors."""
-        return np.stack([self._of[text] for text in texts])
-
-
-class Engine(Protocol):
-    """What is measured."""
-
-    name: str
-
-    def fill(self, corpus: Corpus) -> None: ...
-    def insert(self, number: int) -> None: ...
-    def search(self, number: int) -> None: ...
-    def filtered(self, number: int) -> None: ...
-    def forget(self, number: int) -> None: ...
-    def reopen(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class Ours:
-    """`VectorMemory`: hybrid search, durable writes."""
-
-    def __init__(self, folder: Path, index: str) -> None:
-        self.name = f"agentevo ({index})"
-        self._folder, self._index = folder, index
-
-    def fill(self, corpus: Corpus) -> None:
-        self._corpus, self._embedder = corpus, Given(corpus)
-        self._open()
-        for start in range(0, corpus.size, 1000):
-            drafts = [self._draft(i) for i in range(start, min(start + 1000, corpus.size))]
-            results = self._memory.insert_many(drafts)
-            self._ids = [result.id for result in results]
-        self._memory.reindex()
-
-    def _open(self) -> None:
-        self._memory = VectorMemory(self._folder, embedder=self._embedder, index=self._index)
-
-    def _draft(self, number: int) -> Draft:
-        corpus = self._corpus
-        kind = KINDS[corpus.kinds[number]]
-        return Draft(text=corpus.texts[number], kind=kind, scope=f"s{corpus.spaces[number]}")  # type: ignore[arg-type]
-
-    def insert(self, number: int) -> None:
-        number += self._corpus.size
-        self._memory.insert(self._draft(number), vector=self._corpus.vectors[number])
-
-    def search(self, number: int) -> None:
-        self._memory.search(Query(text=self._corpus.queries[number * 7], floor=0.0))
-
-    def filtered(self, number: int) -> None:
-        text = self._corpus.queries[number * 7]
-        self._memory.search(Query(text=text, kinds=("skill",), scope="s3", floor=0.0))
-
-    def forget(self, number: int) -> None:
-        chosen = tuple(self._ids[number * 10 : number * 10 + 10])
-        self._memory.forget(Policy(name="ids", ids=chosen))
-
-    def reopen(self) -> None:
-        self._memory.close()
-        self._open()
-        self.search(0)
-
-    def close(self) -> None:
-        self._memory.close()
-
-
-class Chroma:
-    """A raw persistent Chroma collection: dense search only."""
-
-    name = "chroma"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def _open(self) -> None:
-        import chromadb
-
-        self._client: Any = chromadb.PersistentClient(str(self._folder))
-        self._collection = self._client.get_or_create_collection(
-            "bench", embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
-        )
-
-    def fill(self, corpus: Corpus) -> None:
-        self._corpus = corpus
-        self._open()
-        for start in range(0, corpus.size, 1000):
-            self._add(range(start, min(start + 1000, corpus.size)))
-
-    def _add(self, numbers: Sequence[int]) -> None:
-        corpus = self._corpus
-        self._collection.add(
-            ids=[str(i) for i in numbers],
-            embeddings=corpus.vectors[list(numbers)],
-            documents=[corpus.texts[i] for i in numbers],
-            metadatas=[
-                {"kind": KINDS[corpus.kinds[i]], "scope": int(corpus.spaces[i])} for i in numbers
-            ],
-        )
-
-    def insert(self, number: int) -> None:
-        self._add([self._corpus.size + number])
-
-    def search(self, number: int) -> None:
-        self._query(number)
-
-    def filtered(self, number: int) -> None:
-        self._query(number, where={"$and": [{"kind": "skill"}, {"scope": 3}]})
-
-    def _query(self, number: int, **options: Any) -> None:
-        vector = self._corpus.vectors[number * 7 : number * 7 + 1]
-        self._collection.query(query_embeddings=vector, n_results=10, **options)
-
-    def forget(self, number: int) -> None:
-        self._collection.delete(ids=[str(i) for i in range(number * 10, number * 10 + 10)])
-
-    def reopen(self) -> None:
-        self._client.close()
-        self._open()
-        self._query(0)
-
-    def close(self) -> None:
-        self._client.close()
-
-
-class InMemory:
-    """LangGraph's InMemoryStore: dense search only, nothing is durable."""
-
-    name = "langgraph InMemoryStore"
-
-    def fill(self, corpus: Corpus) -> None:
-        from langgraph.store.memory import InMemoryStore
-
-        self._corpus = corpus
-        given = Given(corpus)
-        embed = lambda texts: given.embed(texts).tolist()  # noqa: E731
-        self._store = InMemoryStore(index={"dims": DIMENSION, "embed": embed, "fields": ["text"]})
-        for number in range(corpus.size):
-            self._put(number)
-
-    def _put(self, number: int) -> None:
-        corpus = self._corpus
-        value = {
-            "text": corpus.texts[number],
-            "kind": KINDS[corpus.kinds[number]],
-            "scope": int(corpus.spaces[number]),
-        }
-        self._store.put(("bench",), str(number), value)
-
-    def insert(self, number: int) -> None:
-        self._put(self._corpus.size + number)
-
-    def search(self, number: int) -> None:
-        self._store.search(("bench",), query=self._corpus.queries[number * 7], limit=10)
-
-    def filtered(self, number: int) -> None:
-        wanted = {"kind": "skill", "scope": 3}
-        text = self._corpus.queries[number * 7]
-        self._store.search(("bench",), query=text, filter=wanted, limit=10)
-
-    def forget(self, number: int) -> None:
-        for key in range(number * 10, number * 10 + 10):
-            self._store.delete(("bench",), str(key))
-
-    def reopen(self) -> None:
-        """Nothing is kept, so there is nothing to open."""
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-class Mem0:
-    """mem0 over Chroma, without a language model (`infer=False`)."""
-
-    name = "mem0 (infer=False)"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def fill(self, corpus: Corpus) -> None:
-        os.environ["MEM0_TELEMETRY"] = "False"
-        os.environ["MEM0_DIR"] = str(self._folder / "home")
-        os.environ.setdefault("OPENAI_API_KEY", "unused")
-        from mem0 import Memory
-
-        self._corpus, given = corpus, Given(corpus)
-        store = {"provider": "chroma", "config": {"path": str(self._folder / "chroma")}}
-        self._memory = Memory.from_config(
-            {
-                "vector_store": store,
-                "embedder": {"provider": "langchain", "config": {"model": _Langchain(given)}},
-                "history_db_path": str(self._folder / "history.db"),
-            }
-        )
-        for number in range(corpus.size):
-            self._add(number)
-
-    def _add(self, number: int) -> None:
-        meta = {
-            "kind": KINDS[self._corpus.kinds[number]],
-            "scope": int(self._corpus.spaces[number]),
-        }
-        text = self._corpus.texts[number]
-        added = self._memory.add(text, user_id="bench", infer=False, metadata=meta)
-        self._ids = [*getattr(self, "_ids", []), added["results"][0]["id"]][-1000:]
-
-    def insert(self, number: int) -> None:
-        self._add(self._corpus.size + number)
-
-    def search(self, number: int) -> None:
-        text = self._corpus.queries[number * 7]
-        self._memory.search(text, filters={"user_id": "bench"}, top_k=10)
-
-    def filtered(self, number: int) -> None:
-        wanted = {"user_id": "bench", "kind": "skill", "scope": 3}
-        self._memory.search(self._corpus.queries[number * 7], filters=wanted, top_k=10)
-
-    def forget(self, number: int) -> None:
-        for memory_id in self._ids[number * 10 : number * 10 + 10]:
-            self._memory.delete(memory_id)
-
-    def reopen(self) -> None:
-        """Not measured: its cost is Chroma's."""
-
-    def close(self) -> None:
-        """It has no way to be closed."""
-
-
-def _Langchain(given: Given) -> Any:  # noqa: N802 - a class made late, to load langchain late
-    from langchain_core.embeddings import Embeddings
-
-    class Wrapped(Embeddings):
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return given.embed(texts).tolist()  # type: ignore[no-any-return]
-
-        def embed_query(self, text: str) -> list[float]:
-            return self.embed_documents([text])[0]
-
-    return Wrapped()
+LIMIT_S = 12.0
 
 
 def median_ms(call: Callable[[int], None], repeats: int) -> float:
-    """Return the median wall time of a call."""
-    times = []
-    for number in range(repeats):
+    """Return the median wall time of a call; slow calls are repeated less often."""
+    times: list[float] = []
+    end = time.perf_counter() + LIMIT_S
+    while len(times) < repeats and (len(times) < 3 or time.perf_counter() < end):
         started = time.perf_counter()
-        call(number)
+        call(len(times))
         times.append(1e3 * (time.perf_counter() - started))
     return statistics.median(times)
 
 
-def measure(engine: Engine, corpus: Corpus) -> dict[str, float]:
-    """Return the figures of one engine."""
+def prepare(engine: Engine, corpus: Corpus, mark: Path) -> float:
+    """Open an engine, fill it unless it was filled before, and return the records per second."""
+    engine.open(corpus)
+    if engine.keeps and mark.exists():
+        return float(mark.read_text())
     started = time.perf_counter()
-    engine.fill(corpus)
-    figures = {"fill /s": corpus.size / (time.perf_counter() - started)}
+    engine.fill()
+    rate = corpus.size / (time.perf_counter() - started)
+    if engine.keeps:
+        mark.write_text(str(rate))
+    return rate
+
+
+def measure(engine: Engine) -> dict[str, float]:
+    """Return the figures of one engine that is open and filled."""
+    started = time.perf_counter()
     engine.search(0)
+    figures = {"first": 1e3 * (time.perf_counter() - started)}
+    engine.search(1)
     figures["search"] = median_ms(engine.search, REPEATS)
     figures["filtered"] = median_ms(engine.filtered, REPEATS)
     figures["insert"] = median_ms(engine.insert, 200)
@@ -370,25 +103,43 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--skip", nargs="*", default=[], help="such as mem0")
-    parser.add_argument("--mem0-limit", type=int, default=1000, help="largest size for mem0")
+    parser.add_argument("--folder", type=Path, help="keep the filled stores here")
+    parser.add_argument("--only", choices=["fill", "measure"])
     options = parser.parse_args()
-    scratch = Path(tempfile.mkdtemp())
+    scratch = options.folder or Path(tempfile.mkdtemp())
+    scratch.mkdir(exist_ok=True)
     try:
-        print(f"single insert with embedding: {embedded_insert_ms(scratch / 'e'):.2f} ms")
+        if options.only != "fill":
+            print(f"single insert with embedding: {embedded_insert_ms(scratch / 'e'):.2f} ms")
         for size in options.sizes:
-            corpus = Corpus(size)
-            engines: list[Engine] = [
-                Ours(scratch / f"exact{size}", "exact"),
-                Ours(scratch / f"ours-chroma{size}", "chroma"),
-                Chroma(scratch / f"chroma{size}"),
-                InMemory(),
-            ]
-            if size <= options.mem0_limit:
-                engines.append(Mem0(scratch / f"mem0{size}"))
-            kept = [e for e in engines if not any(name in e.name for name in options.skip)]
-            report(size, {engine.name: measure(engine, corpus) for engine in kept})
+            run(size, scratch, options)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if options.folder is None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run(size: int, scratch: Path, options: argparse.Namespace) -> None:
+    """Fill and measure every engine at one size."""
+    corpus = Corpus(size)
+    engines: list[Engine] = [
+        Ours(scratch / f"exact{size}", "exact"),
+        Ours(scratch / f"ours-chroma{size}", "chroma"),
+        Chroma(scratch / f"chroma{size}"),
+        InMemory(),
+        Mem0(scratch / f"mem0{size}"),
+    ]
+    results = {}
+    for number, engine in enumerate(engines):
+        skipped = any(name in engine.name for name in options.skip)
+        if skipped or (options.only == "fill" and not engine.keeps):
+            continue
+        rate = prepare(engine, corpus, scratch / f"filled-{size}-{number}")
+        if options.only == "fill":
+            engine.close()
+        else:
+            results[engine.name] = {"fill /s": rate, **measure(engine)}
+    if results:
+        report(size, results)
 
 
 if __name__ == "__main__":
