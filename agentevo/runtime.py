@@ -205,7 +205,10 @@ def model_of(settings: Settings) -> AnyModel:
 
 @contextmanager
 def _plan(settings: Settings) -> Iterator[RunPlan]:
+    from agentevo.updating.serving import served_model
+
     tasks, model = tasks_of(settings), model_of(settings)
+    model = served_model(model, settings.home, told=settings.memory.enabled)
     with _memory(settings) as memory:
         yield RunPlan(settings, tasks, model, lambda: _world(settings), memory)
 
@@ -218,7 +221,8 @@ def _memory(settings: Settings) -> Iterator[Memory | None]:
     from agentevo.updating.in_context import open_memory
 
     folder = settings.memory.path or settings.home / "memory"
-    memory = open_memory(folder, settings.memory.namespace, k=settings.memory.k)
+    chosen = settings.memory
+    memory = open_memory(folder, chosen.namespace, k=chosen.k, notes=chosen.notes)
     with closing(memory):
         yield memory
 

@@ -157,3 +157,7 @@ class RunAgent:
     def with_memory(self, memory: Memory | None) -> "RunAgent":
         """Return the same agent with another memory."""
         return replace(self, memory=memory)
+
+    def with_model(self, model: AnyModel) -> "RunAgent":
+        """Return the same agent with another model."""
+        return replace(self, model=model)

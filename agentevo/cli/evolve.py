@@ -37,6 +37,10 @@ def evolve(
     resume: Annotated[
         str | None, typer.Option(metavar="EVOLUTION", help="Continue this one (id, or last).")
     ] = None,
+    distil: Annotated[
+        str | None,
+        typer.Option(metavar="EVOLUTION", help="Tell this one to distil after its present round."),
+    ] = None,
     sets: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: JsonFlag = False,
@@ -47,8 +51,8 @@ def evolve(
 
     Example: agentevo evolve --env quirks --model seed --n 60 --recipe default
     """
+    from agentevo.evolution import command_distillation, resume_evolution
     from agentevo.evolution import evolve as start
-    from agentevo.evolution import resume_evolution
     from agentevo.evolution.parts import Parts
     from agentevo.objective import Objective
 
@@ -57,6 +61,11 @@ def evolve(
         "model": {"spec": model},
     }
     settings = settings_of(ctx, overrides, sets=sets)
+    if distil is not None:
+        directory = command_distillation(settings.home, distil)
+        told = f"{directory.id} will distil its rules after the present round"
+        emit(ctx, {"id": directory.id}, as_json=as_json, human=told)
+        return
     parts = Parts(on_event=None if quiet else _Told())
     if resume is not None:
         report = resume_evolution(settings.home, resume, parts=parts)
@@ -91,6 +100,13 @@ class _Told:
             case "memory_updated":
                 counts = ", ".join(f"{count} {name}" for name, count in data.items() if count)
                 self._say(f"  memory: {counts or 'nothing new'}")
+            case "distillation_started":
+                self._say(f"distilling {data['rules']} rules")
+            case "distillation_finished":
+                self._say(f"  adapter {data['adapter'] or 'none: ' + str(data['note'])}")
+            case "weights_judged":
+                rates = {name: f"{rate:.0%}" for name, rate in data.get("rates", {}).items()}
+                self._say(f"  {data['decision']}: held-out success {rates}")
             case "round_finished":
                 rate = "-" if data["rate"] is None else f"{data['rate']:.0%}"
                 self._say(
@@ -104,34 +120,49 @@ class _Told:
 
 def ending(report: "EvolutionReport") -> list[Any]:
     """Return what an evolution achieved, for people."""
-    by_control = {entry["control"]: entry for entry in report.comparisons}
-    rows = []
-    for arm in report.arms:
-        against = by_control.get(arm.name)
-        rows.append(
-            (
-                arm.name,
-                f"{arm.rate:.0%}",
-                f"{arm.interval[0]:.0%} to {arm.interval[1]:.0%}",
-                f"{arm.input_tokens + arm.output_tokens:,}",
-                f"{against['difference']:+.0%}" if against else "",
-                f"{against['p_value']:.3g}" if against else "",
-                len(against["harmed"]) if against else "",
-            )
-        )
-    columns = ["arm", "success", "95 % interval", "tokens", "memory is better by", "p", "worse"]
     facts = [
         f"evolution {report.id}: {report.status}, {report.ended or 'not ended'}",
         f"autonomy {report.autonomy}; recipe {report.recipe['name']} "
         f"({report.decisions['recipe']}); objective {report.objective['ability']} "
         f"({report.decisions['objective']})",
     ]
-    title = f"{report.tasks.get('exam', 0)} exam tasks that nothing was learnt from"
-    shown: list[Any] = [*facts, *([table(columns, rows, title)] if rows else [])]
     accepted = sum(entry["decision"] == "accepted" for entry in report.rounds)
     return [
-        *shown,
+        *facts,
+        *([_arms(report), _comparisons(report)] if report.arms else []),
         f"{accepted} of {len(report.rounds)} rounds accepted, {len(report.rules)} rules served, "
-        f"generation {report.generations.get('served')}",
+        f"adapter {report.adapter or 'none'}, generation {report.generations.get('served')}",
         *report.notes,
     ]
+
+
+def _arms(report: "EvolutionReport") -> Any:
+    rows = [
+        (
+            arm.name,
+            f"{arm.rate:.0%}",
+            f"{arm.interval[0]:.0%} to {arm.interval[1]:.0%}",
+            f"{arm.input_tokens:,}",
+            f"{arm.output_tokens:,}",
+            f"{arm.seconds:.1f}",
+        )
+        for arm in report.arms
+    ]
+    columns = ["arm", "success", "95 % interval", "tokens read", "written", "s"]
+    title = f"{report.tasks.get('exam', 0)} exam tasks that nothing was learnt from"
+    return table(columns, rows, title)
+
+
+def _comparisons(report: "EvolutionReport") -> Any:
+    rows = [
+        (
+            entry["arm"],
+            entry["control"],
+            f"{entry['difference']:+.0%}",
+            f"{entry['p_value']:.3g}",
+            "-" if entry["normalised_gain"] is None else f"{entry['normalised_gain']:.2f}",
+            len(entry["harmed"]),
+        )
+        for entry in report.comparisons
+    ]
+    return table(["arm", "against", "difference", "paired p", "normalised gain", "worse"], rows)

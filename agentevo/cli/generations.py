@@ -58,15 +58,61 @@ def show(ctx: typer.Context, name: NameArgument, as_json: JsonFlag = False) -> N
 def diff(
     ctx: typer.Context, first: NameArgument, second: NameArgument, as_json: JsonFlag = False
 ) -> None:
-    """Show in what two generations differ.
+    """Show in what two generations differ, and which rules moved between prompt and weights.
 
     Example: agentevo generations diff champion served
     """
-    log = _log(ctx)
-    changes = log.get(first).differences(log.get(second))
+    from agentevo.evolution.rules import rules_of
+
+    log, settings = _log(ctx), settings_of(ctx)
+    one, two = log.get(first), log.get(second)
+    changes = one.differences(two)
     rows = [(name, str(old), str(new)) for name, (old, new) in changes.items()]
+    found = [rules_of(settings, generation) for generation in (one, two)]
+    rules: dict[str, tuple[str, str]] = {}
+    if found[0] is not None and found[1] is not None:
+        known = sorted(found[0].keys() | found[1].keys())
+        places = {text: (found[0].get(text, "-"), found[1].get(text, "-")) for text in known}
+        rules = {text: both for text, both in places.items() if both[0] != both[1]}
+    rows += [(f"rule: {text}", *both) for text, both in rules.items()]
     human = table(["field", first, second], rows) if rows else "they are the same generation"
-    emit(ctx, {"differences": changes}, as_json=as_json, human=human)
+    emit(ctx, {"differences": changes, "rules": rules}, as_json=as_json, human=human)
+
+
+@app.command()
+def rollback(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="GENERATION", help="Id or tag. Default: the one served before."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where the base model is now. Default: where it was.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve a generation again, memory and weights together; forward as well as back.
+
+    Example: agentevo generations rollback champion
+    """
+    from agentevo.evolution.restoring import restore_generation
+
+    done = restore_generation(settings_of(ctx), name, spec=model)
+    memory = done.memory
+    human = [
+        f"{done.id} is served instead of {done.previous}: adapter {done.adapter_id or 'none'}, "
+        f"{len(memory.restored)} records restored, {len(memory.withdrawn)} withdrawn",
+    ]
+    if done.previous is not None:
+        human.append(f"undo: agentevo generations rollback {done.previous}")
+    data = {
+        "id": done.id,
+        "previous": done.previous,
+        "adapter_id": done.adapter_id,
+        "restored": list(memory.restored),
+        "withdrawn": list(memory.withdrawn),
+    }
+    emit(ctx, data, as_json=as_json, human=human)
 
 
 @app.command()

@@ -2,8 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from agentevo.stages import Experience
 from agentevo_environments.task import Task
+
+GOOD_MARK = 0.5
+"""Mark from which a judge calls an attempt good."""
 
 SHINGLE = 13
 """Words in a row that count as a leak when a held-out text and the memory share them."""
@@ -63,6 +68,43 @@ def keep_real(
         if len(real) < least_share * (len(real) + len(invented)):
             invented.pop()
     return [*real, *invented][:n]
+
+
+FEWEST_JUDGED = 10
+"""Attempts that both must have judged before the judge may be switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How often the judge agreed with the environment on whether an attempt was good.
+
+    Attributes:
+        agreed: Attempts on which both said the same.
+        judged: Attempts that both judged.
+    """
+
+    agreed: int = 0
+    judged: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of agreement; 1 before anything was judged."""
+        return self.agreed / self.judged if self.judged else 1.0
+
+    def too_low(self, floor: float) -> bool:
+        """Whether enough was judged to say that the share is below `floor`."""
+        return self.judged >= FEWEST_JUDGED and self.share < floor
+
+    def with_all(self, experiences: Iterable[Experience]) -> "Agreement":
+        """Return the agreement with further attempts; those that no environment ran do not count."""
+        agreed, judged = self.agreed, self.judged
+        for entry in experiences:
+            scores = {each.source: each.score for each in entry.feedback}
+            ours, theirs = scores.get("environment"), scores.get("judge")
+            if entry.solution.outcome is not None and ours is not None and theirs is not None:
+                judged += 1
+                agreed += (ours >= 1.0) == (theirs >= GOOD_MARK)
+        return Agreement(agreed, judged)
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 `config.toml` and `plan.json` (what was asked for), `events.jsonl` (what happened),
 `checkpoints.sqlite` (where it stands), `runs/` (its episodes), `branches/` (the memory of each
-round), `report.json` (what came of it).
+round), `commands/` (what was asked for meanwhile), `report.json` (what came of it).
 """
 
 import json
@@ -52,6 +52,18 @@ class EvolutionDirectory:
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep what was decided before the first round."""
         write_whole(self.path / "plan.json", json.dumps(plan, indent=2, ensure_ascii=False))
+
+    def command(self) -> int:
+        """Ask for a distillation after the present round; returns how many were asked for."""
+        number = self.commands() + 1
+        folder = self.path / "commands"
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / f"{number:04}-distil", "")
+        return number
+
+    def commands(self) -> int:
+        """Return how many distillations were asked for so far."""
+        return len(list((self.path / "commands").glob("*-distil")))
 
     def read_report(self) -> EvolutionReport | None:
         """Return the report; None while there is none."""
@@ -107,6 +119,29 @@ def open_evolution(home: Path, name: str) -> EvolutionDirectory:
         have = f"there are: {', '.join(near)}" if near else "start one with: agentevo evolve"
         raise RunError(f"there is no evolution {name!r} in {str(home)!r}; {have}")
     return found[ids.index(name)]
+
+
+def command_distillation(home: Path, name: str) -> EvolutionDirectory:
+    """Tell an evolution, by id or "last", to distil its rules after its present round.
+
+    One that is stopped does so when it is resumed.
+
+    Raises:
+        RunError: There is no such evolution, it has ended, or its recipe never distils.
+    """
+    directory = open_evolution(home, name)
+    report = directory.read_report()
+    if report is not None and report.status == "finished":
+        raise RunError(
+            f"the evolution {directory.id!r} has ended, and its exam was taken; start another one"
+        )
+    if directory.plan()["recipe"]["in_weight"]["when"] == "never":
+        raise RunError(
+            f"the recipe of {directory.id!r} never distils; start an evolution whose recipe has "
+            'in_weight.when = "command"'
+        )
+    directory.command()
+    return directory
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -6,8 +6,7 @@ given.
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from langchain_core.language_models import BaseChatModel
 
 from agentevo.acquisition.run_agent import DrainedError, StopRequest
 from agentevo.config import Settings
-from agentevo.errors import ConfigError, RunError, RunInUseError
-from agentevo.evaluation.comparison import Arm, compare
-from agentevo.evaluation.splits import split_tasks
+from agentevo.errors import RunError
+from agentevo.evaluation.comparison import Arm
 from agentevo.events import make_event
 from agentevo.evolution.autonomy import (
     Ask,
@@ -28,26 +26,32 @@ from agentevo.evolution.autonomy import (
     propose_objective,
     propose_recipe,
 )
+from agentevo.evolution.budget import affordable_rounds
 from agentevo.evolution.directory import EvolutionDirectory, create_evolution, open_evolution
-from agentevo.evolution.exam import cost_of_learning, take_exam
-from agentevo.evolution.parts import Parts, base_of, make_context, name_of, ports_of, try_recipe
+from agentevo.evolution.exam import take_exam
+from agentevo.evolution.findings import summarise
+from agentevo.evolution.locking import only_one
+from agentevo.evolution.parts import (
+    SHIPPED,
+    Parts,
+    base_of,
+    make_context,
+    name_of,
+    ports_of,
+    try_recipe,
+)
 from agentevo.evolution.report import EvolutionReport
 from agentevo.graph import build_evolution_graph
 from agentevo.graph.context import EvolutionContext
-from agentevo.graph.state import EvolutionState, initial_state
+from agentevo.graph.state import initial_state
 from agentevo.models import AnyModel
 from agentevo.objective import Objective
 from agentevo.recipes import Recipe, check_ports, load_recipe
 from agentevo.runs.checkpoints import Ledger, open_checkpoints
 from agentevo.runs.drain import drain_on_signals
 from agentevo.runs.event_log import EventLog
-from agentevo.runs.lock import RunLock
 from agentevo.runtime import model_of, tasks_of
 from agentevo_environments.task import Task
-from agentevo_memory.journal import Selection
-
-SHIPPED = Parts()
-"""Nothing in the place of what the settings name."""
 
 
 def evolve(  # noqa: PLR0913 (each is an option that users set by name)
@@ -83,14 +87,14 @@ def evolve(  # noqa: PLR0913 (each is an option that users set by name)
     ask = _asking(model)
     autonomy = autonomy_of(objective, recipe)
     scopes = list(dict.fromkeys(task.scope for task in tasks if task.scope))
-    chosen = _choose_recipe(recipe, settings, model, tasks)
-    check_ports(chosen.value, ports_of(model))
+    chosen = _choose_recipe(recipe, settings, model, tasks, parts)
+    check_ports(chosen.value, ports_of(model, parts))
     if objective is None:
         aim = propose_objective(ask, name_of(settings), scopes)
     else:
         aim = Proposed(objective, "user")
     check_measurable(aim.value, [name_of(settings), *scopes])
-    limit = _affordable(chosen.value, rounds, budget, tasks, settings)
+    limit = affordable_rounds(chosen.value, tasks, settings.env.seed, rounds=rounds, budget=budget)
     plan = {
         "autonomy": autonomy,
         "decisions": {"recipe": chosen.reason, "objective": aim.reason},
@@ -100,7 +104,7 @@ def evolve(  # noqa: PLR0913 (each is an option that users set by name)
         "base": base_of(model, settings),
         "started_at": time.time(),
     }
-    with _only_one(settings.home):
+    with only_one(settings.home):
         directory = create_evolution(settings)
         directory.write_plan(plan)
         return _carry_out(directory, settings, model, parts)
@@ -126,7 +130,7 @@ def resume_evolution(home: Path, name: str, *, parts: Parts = SHIPPED) -> Evolut
             f"{base[:12]}): what was measured does not hold for the new one; give the old one, or "
             "start a new evolution"
         )
-    with _only_one(home):
+    with only_one(home):
         return _carry_out(directory, settings, model, parts)
 
 
@@ -143,61 +147,16 @@ def _choose_recipe(
     settings: Settings,
     model: AnyModel,
     tasks: Sequence[Task],
+    parts: Parts,
 ) -> Proposed:
     if recipe is not None:
         given = load_recipe(recipe) if isinstance(recipe, str) else recipe
         return Proposed(given, "user")
     return propose_recipe(
         _asking(model),
-        ports_of(model),
+        ports_of(model, parts),
         lambda proposed: try_recipe(proposed, settings, model, tasks),
     )
-
-
-def _affordable(
-    recipe: Recipe,
-    rounds: int | None,
-    budget: int | None,
-    tasks: Sequence[Task],
-    settings: Settings,
-) -> int:
-    """Return how many rounds the budget pays for, at most those that are wanted."""
-    stage = recipe.evaluation
-    splits = split_tasks(
-        tasks, gate_share=stage.gate_share, exam_share=stage.exam_share, seed=settings.env.seed
-    )
-    wanted = rounds or recipe.rounds
-    if budget is None:
-        return wanted
-    attempts = sum(
-        recipe.solutions.samples if name == "sample" else 1 for name in recipe.solutions.strategies
-    )
-    practice = min(recipe.tasks.n, len(splits.practice)) * attempts
-    # each practised task may be done again to verify its rule, each gate task is done twice
-    price = practice * (2 if recipe.in_context.verify else 1) + 2 * len(splits.gate)
-    if budget < price:
-        raise ConfigError(
-            f"a budget of {budget} episodes is too small for one round, which may take {price} "
-            f"({practice} attempts at {len(splits.practice)} tasks, {len(splits.gate)} gate tasks "
-            "twice); raise it, or lower tasks.n of the recipe or env.n"
-        )
-    return min(wanted, budget // price)
-
-
-@contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    lock = RunLock(home / "evolution.lock")
-    try:
-        lock.__enter__()
-    except RunInUseError:
-        raise RunInUseError(
-            f"another evolution works in {str(home)!r}; wait for it, or choose another --home"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.__exit__()
 
 
 def _carry_out(
@@ -216,6 +175,7 @@ def _carry_out(
         start = None if saver.get_tuple(config) else initial_state()
         if start is not None:
             ledger.remember("before", _serve_present(context))
+        context.serve_adapter(context.served_adapter, f"start of {context.id}")
         arms: tuple[Arm, ...] = ()
         try:
             graph.invoke(start, config, context=context, durability="sync")
@@ -224,7 +184,7 @@ def _carry_out(
             context.tell("evolution_stopped", 0)
         state: Any = graph.get_state(config).values or initial_state()
         ledger.remember("seconds", ledger.fact("seconds", 0.0) + time.monotonic() - began)
-        report = _report(directory, context, state, arms, ledger)
+        report = summarise(directory.plan(), context, state, arms, ledger)
         directory.write_report(report)
         events.append(make_event(f"evolution_{report.status}_report", directory.id, {}))
     if report.status == "finished":
@@ -234,55 +194,9 @@ def _carry_out(
 
 def _serve_present(context: EvolutionContext) -> str:
     """Make sure that what is served now is a generation of the log; return its id."""
-    present = context.generation(context.line.position())
-    log = context.log
+    present, log = context.present(), context.log
     if log.served_id != present.id:
-        log.create(present, parent=log.served_id, evidence={"start_of": context.id})
+        evidence = {"start_of": context.id, "model": context.agent.settings.model.spec}
+        log.create(present, parent=log.served_id, evidence=evidence)
         log.serve(present.id, reason=f"start of {context.id}")
     return present.id
-
-
-def _report(
-    directory: EvolutionDirectory,
-    context: EvolutionContext,
-    state: EvolutionState,
-    arms: tuple[Arm, ...],
-    ledger: Ledger,
-) -> EvolutionReport:
-    plan = directory.plan()
-    memory = next((arm for arm in arms if arm.name == "memory"), None)
-    comparisons = [
-        compare(memory, arm, seed=context.seed).to_json()
-        for arm in arms
-        if memory is not None and arm is not memory
-    ]
-    with context.line.open() as served:
-        chosen = Selection(namespace=context.line.namespace, kinds=("rule",), statuses=("active",))
-        rules = tuple(r.text for r in served.store.records(chosen) if r.may_instruct)
-    splits = context.splits
-    return EvolutionReport(
-        id=directory.id,
-        status="finished" if arms else "stopped",
-        autonomy=plan["autonomy"],
-        decisions=plan["decisions"],
-        environment=context.agent.environment,
-        model=context.agent.settings.model.spec,
-        seed=context.seed,
-        recipe=plan["recipe"],
-        objective=plan["objective"],
-        tasks={
-            "practice": len(splits.practice),
-            "gate": len(splits.gate),
-            "exam": len(splits.exam),
-        },
-        rounds=tuple(state["rounds"]),
-        ended=state["ended"],
-        generations={"before": ledger.fact("before"), "served": context.log.served_id},
-        rules=rules,
-        arms=arms,
-        comparisons=tuple(comparisons),
-        cost=cost_of_learning(context),
-        notes=context.stages.notes(),
-        started_at=plan["started_at"],
-        seconds=ledger.fact("seconds", 0.0),
-    )

@@ -1,23 +1,34 @@
 """The exam: the served memory and its controls on tasks that nothing has seen before.
 
-Controls: `stateless` (no memory), `history` (the latest episodes verbatim, as many prompt tokens as
-the memory uses on the same task), `best_of_n` (as many attempts as the generated tokens of learning
-and recalling would pay for; any success counts, which favours the control).
+Controls, all of the bare base: `stateless` (no memory), `history` (the latest episodes of the same
+scope verbatim, then the latest of others, as many prompt tokens as the memory uses on the same
+task), `best_of_n` (as many attempts as the generated tokens of learning and recalling would pay for;
+the first is greedy, the others are sampled; any success counts, which favours the control).
+`memory` is the bare base told every live rule; `memory_weights`, where an adapter is served, is told
+only what the adapter does not hold.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from langchain_core.language_models import BaseChatModel
 
 from agentevo.evaluation.comparison import Arm
 from agentevo.graph.context import EvolutionContext
+from agentevo.models import AnyModel
 from agentevo.recall import Memory, Outcome, Recalled
 from agentevo.runs.directory import RunDirectory, run_directories
 from agentevo.runs.outcomes import read_outcomes
 from agentevo.runs.report import RunReport
+from agentevo.updating.in_context import InContextMemory
+from agentevo.updating.in_weight import hold_rules
 from agentevo_memory.retrieval import count_tokens
 
-MOST_ATTEMPTS = 8
 EXAM = "exam"
+LEARNING_ARMS = ("memory", "memory_weights")
+NOT_HISTORY = ("gate", "replay", "weights")
+SAMPLING_TEMPERATURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +46,13 @@ class History:
     def recall(
         self, query: str, *, environment: str, scope: str, budget_tokens: int
     ) -> Sequence[Recalled]:
-        """Return the latest episodes, cut where the tokens of the memory are used up."""
+        """Return the latest episodes, the same scope first, as far as the memory's tokens go."""
         offered = self.memory.recall(
             query, environment=environment, scope=scope, budget_tokens=budget_tokens
         )
         left = sum(count_tokens(entry.text) for entry in offered)
         shown = []
-        for outcome in self.episodes:
+        for outcome in sorted(self.episodes, key=lambda outcome: outcome.scope != scope):
             text = verbatim(outcome)
             while text and count_tokens(text) > left:
                 text = text[: int(len(text) * 0.8)]
@@ -64,32 +75,67 @@ def verbatim(outcome: Outcome) -> str:
 
 
 def take_exam(context: EvolutionContext) -> tuple[Arm, ...]:
-    """Return the arms of an evolution: stateless, history, best_of_n, memory."""
-    tasks = context.splits.exam
-    stateless = context.agent.carry_out(tasks, label=f"{EXAM}-stateless", memory=None)
-    with context.line.open() as memory:
-        with_memory = context.agent.carry_out(tasks, label=f"{EXAM}-memory", memory=memory)
-        history = context.agent.carry_out(
+    """Return the arms: stateless, history, best_of_n, memory, and memory_weights with an adapter."""
+    tasks, bare = context.splits.exam, context.bare_agent
+    stateless = bare.carry_out(tasks, label=f"{EXAM}-stateless", memory=None)
+    with _all_told(context) as memory:
+        with_memory = bare.carry_out(tasks, label=f"{EXAM}-memory", memory=memory)
+        history = bare.carry_out(
             tasks, label=f"{EXAM}-history", memory=History(_practised(context), memory)
         )
-    learning = cost_of_learning(context)["output_tokens"]
-    paid = learning + with_memory.output_tokens
-    attempts = max(1, min(MOST_ATTEMPTS, round(paid / max(1, stateless.output_tokens))))
-    tries = [
-        context.agent.carry_out(tasks, label=f"{EXAM}-best{number}", memory=None)
-        for number in range(1, attempts + 1)
-    ]
-    return (
+    arms = [
         _arm("stateless", [stateless], "no memory"),
         _arm("history", [history], "latest episodes verbatim, at the memory's prompt tokens"),
-        _arm(
-            "best_of_n",
-            tries,
-            f"{attempts} attempts, any success counts; equal generated tokens pay for "
-            f"{paid / max(1, stateless.output_tokens):.1f}",
-        ),
-        _arm("memory", [with_memory], "the memory that is served"),
+        _best_of_n(context, with_memory, stateless),
+        _arm("memory", [with_memory], "every live rule in the prompt, no adapter"),
+    ]
+    if context.served_adapter is not None:
+        with context.line.open() as memory:
+            served = context.agent.carry_out(tasks, label=f"{EXAM}-weights", memory=memory)
+        held = f"adapter {context.served_adapter}; the rules that it holds are not told"
+        arms.append(_arm("memory_weights", [served], held))
+    return tuple(arms)
+
+
+def _best_of_n(context: EvolutionContext, memory: RunReport, stateless: RunReport) -> Arm:
+    tasks, bare = context.splits.exam, context.bare_agent
+    paid = cost_of_learning(context)["output_tokens"] + memory.output_tokens
+    fair = max(1, round(paid / max(1, stateless.output_tokens)))
+    attempts = min(context.recipe.evaluation.most_attempts, fair)
+    tries = [stateless] + [
+        replace(bare, model=_sampled(bare.model, number)).carry_out(
+            tasks, label=f"{EXAM}-best{number}", memory=None
+        )
+        for number in range(2, attempts + 1)
+    ]
+    return _arm(
+        "best_of_n",
+        tries,
+        f"{attempts} attempts, any success counts; the generated tokens of learning pay for {fair}",
     )
+
+
+def _sampled(model: AnyModel, seed: int) -> AnyModel:
+    """Return the model so that a further attempt is not the same one again, where it can sample."""
+    if not isinstance(model, BaseChatModel) or getattr(model, "temperature", 1.0):
+        return model
+    changes: dict[str, object] = {"temperature": SAMPLING_TEMPERATURE}
+    if "seed" in type(model).model_fields:
+        changes["seed"] = seed
+    return model.model_copy(update=changes)
+
+
+@contextmanager
+def _all_told(context: EvolutionContext) -> Iterator[InContextMemory]:
+    """Give the served memory with every live rule told, none held by weights."""
+    if context.served_adapter is None:
+        with context.line.open() as memory:
+            yield memory
+        return
+    context.line.fork(EXAM)
+    with context.line.open(EXAM) as memory:
+        hold_rules(memory.store, (), reason="the exam compares memory alone")
+        yield memory
 
 
 def cost_of_learning(context: EvolutionContext) -> Mapping[str, float]:
@@ -113,7 +159,7 @@ def _practised(context: EvolutionContext) -> list[Outcome]:
     found: list[tuple[int, Outcome]] = []
     for directory in run_directories(context.agent.settings.home):
         number, _, purpose = directory.id.partition("-")
-        if number.isdecimal() and not purpose.startswith(("gate", "replay")):
+        if number.isdecimal() and not purpose.startswith(NOT_HISTORY):
             outcomes = _outcomes(directory, context)
             found += [(int(number), outcome) for outcome in outcomes if outcome.task_id in own]
     found.sort(key=lambda pair: (pair[0], pair[1].episode_id), reverse=True)

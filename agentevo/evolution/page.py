@@ -12,6 +12,7 @@ text-align:left;vertical-align:top}th{background:#f5f5f5}code{background:#f5f5f5
 svg{display:block;margin:1rem 0}
 """
 _WIDTH, _ROW, _LEFT = 640, 34, 130
+_NOTHING_SEEN = {"margin": 0.0, "reason": "-", "pairs": 0, "mean_difference": 0.0, "p_value": 1.0}
 
 
 def render_page(report: EvolutionReport) -> str:
@@ -24,10 +25,13 @@ def render_page(report: EvolutionReport) -> str:
         "<h2>Arms on the exam</h2>",
         _bars(report),
         _arms(report),
-        "<h2>Memory against each control</h2>",
+        "<h2>What was learnt against its controls</h2>",
         _comparisons(report),
         "<h2>Rounds</h2>",
         _rounds(report),
+        *(["<h2>Distillations</h2>", _distillations(report)] if report.weights else []),
+        "<h2>Success by scope under every served generation</h2>",
+        _retention(report),
         f"<h2>{len(report.rules)} rules that are served</h2>",
         _list(report.rules),
     ]
@@ -49,6 +53,7 @@ def _facts(report: EvolutionReport) -> str:
             "generations",
             f"{report.generations.get('before')} before, {report.generations.get('served')} now",
         ),
+        ("adapter", report.adapter or "none, the bare base"),
         (
             "cost of learning",
             f"{report.cost.get('episodes', 0):.0f} episodes, "
@@ -103,9 +108,18 @@ def _bars(report: EvolutionReport) -> str:
 
 
 def _comparisons(report: EvolutionReport) -> str:
-    columns = ("control", "difference", "95 % interval", "paired p", "normalised gain", "got worse")
+    columns = (
+        "arm",
+        "control",
+        "difference",
+        "95 % interval",
+        "paired p",
+        "normalised gain",
+        "got worse",
+    )
     rows = [
         (
+            entry["arm"],
             entry["control"],
             f"{entry['difference']:+.1%}",
             f"{entry['interval'][0]:+.1%} to {entry['interval'][1]:+.1%}",
@@ -120,7 +134,10 @@ def _comparisons(report: EvolutionReport) -> str:
 
 def _rounds(report: EvolutionReport) -> str:
     columns = ("round", "ability", "decision", "gate rate", "pairs", "difference", "p", "changes")
-    shown = {"round", "ability", "decision", "rate", "pairs", "mean_difference", "p_value", "worse"}
+    shown = {
+        *("round", "ability", "decision", "rate", "pairs", "mean_difference", "p_value", "worse"),
+        *("abilities", "failures"),
+    }
     rows = [
         (
             entry["round"],
@@ -135,6 +152,45 @@ def _rounds(report: EvolutionReport) -> str:
         for entry in report.rounds
     ]
     return _table(columns, rows)
+
+
+def _distillations(report: EvolutionReport) -> str:
+    columns = (
+        "after round",
+        "decision",
+        "adapter",
+        "criterion",
+        "shown",
+        "pairs",
+        "difference",
+        "p",
+    )
+    rows = [
+        (
+            entry["round"],
+            entry["decision"],
+            entry["adapter"] or entry["note"],
+            f"{name} (margin {seen['margin']:g})",
+            seen["reason"],
+            seen["pairs"],
+            f"{seen['mean_difference']:+.2f}",
+            f"{seen['p_value']:.4f}",
+        )
+        for entry in report.weights
+        for name, seen in (entry["criteria"] or {"-": _NOTHING_SEEN}).items()
+    ]
+    return _table(columns, rows)
+
+
+def _retention(report: EvolutionReport) -> str:
+    rows = [
+        (
+            f"round {row['round']}, {row['kind']}",
+            *("-" if rate is None else f"{rate:.0%}" for rate in row["rates"]),
+        )
+        for row in report.retention.get("rows", ())
+    ]
+    return _table(("served after", *report.retention.get("abilities", ())), rows)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -17,6 +17,7 @@ from agentevo.config import Settings
 from agentevo.evaluation.splits import split_tasks
 from agentevo.events import Event
 from agentevo.evolution.directory import EvolutionDirectory
+from agentevo.evolution.distillers import can_distil, distiller_of
 from agentevo.generations import GenerationLog
 from agentevo.graph.assembly import Ports, assemble
 from agentevo.graph.context import EvolutionContext
@@ -28,6 +29,7 @@ from agentevo.runs.event_log import EventLog
 from agentevo.runs.worker import World
 from agentevo.runtime import environment_of, sandbox_of, tasks_of
 from agentevo.stages import Experience, Round
+from agentevo.updating.distiller import Distiller
 from agentevo_environments.registry import environment_class
 from agentevo_environments.sandboxes.base import Sandbox
 from agentevo_environments.task import Task
@@ -43,19 +45,30 @@ class Parts:
     Attributes:
         model: Who acts, or None for the settings' model.
         embedder: Embeds the texts of the memory: an embedder or the name of a built-in one.
+        distiller: Makes and serves adapters, or None for the one of a local model.
         on_event: Called with every event of the evolution and of its episodes.
         stop: Lets other threads ask the evolution to stop.
     """
 
     model: AnyModel | None = None
     embedder: Embedder | str = DEFAULT_EMBEDDER
+    distiller: Distiller | None = None
     on_event: Callable[[Event], None] | None = None
     stop: StopRequest | None = None
 
 
-def ports_of(model: AnyModel) -> set[Port]:
+SHIPPED = Parts()
+"""Nothing in the place of what the settings name."""
+
+
+def ports_of(model: AnyModel, parts: Parts) -> set[Port]:
     """Return the ports that are there."""
-    return {"sandbox", "chat"} if isinstance(model, BaseChatModel) else {"sandbox"}
+    given: set[Port] = {"sandbox"}
+    if isinstance(model, BaseChatModel):
+        given.add("chat")
+    if parts.distiller is not None or can_distil(model):
+        given.add("distiller")
+    return given
 
 
 def base_of(model: AnyModel, settings: Settings) -> str:
@@ -108,6 +121,8 @@ def make_context(
             line=_line(settings, directory.path / "branches", embedder),
             log=GenerationLog(settings.home / "generations.sqlite"),
             base=plan["base"],
+            distiller=parts.distiller or distiller_of(model, settings, recipe, tasks),
+            commands=directory.commands,
             on_event=events.append,
         )
 
@@ -125,7 +140,7 @@ def try_recipe(recipe: Recipe, settings: Settings, model: AnyModel, tasks: Seque
         pool = frozenset(task.id for task in some)
         agent = RunAgent(own, model, lambda: world_of(settings), pool=pool)
         embedder = init_embedder("hashing")
-        line = MemoryLine(scratch / "memory", scratch / "branches", ("dry",), 8, embedder)
+        line = MemoryLine(scratch / "memory", scratch / "branches", ("dry",), 8, 8, embedder)
         now = Round(1, Objective(name_of(settings)), settings.env.seed)
         with _sandbox(recipe, settings) as sandbox:
             stages = assemble(Ports(recipe, agent, embedder, sandbox))
@@ -162,7 +177,8 @@ def world_of(settings: Settings) -> World:
 def _line(settings: Settings, branches: Path, embedder: Embedder) -> MemoryLine:
     chosen = settings.memory
     folder = chosen.path or settings.home / "memory"
-    return MemoryLine(folder, branches, (chosen.namespace,), chosen.k, embedder)
+    namespace = (chosen.namespace,)
+    return MemoryLine(folder, branches, namespace, chosen.k, chosen.notes, embedder)
 
 
 def _embedder(parts: Parts) -> Embedder:

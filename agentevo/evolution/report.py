@@ -26,12 +26,15 @@ class EvolutionReport:
         objective: The tree of abilities as values.
         tasks: How many tasks were practised on, held out for the gate, and for the exam.
         rounds: One entry per round.
+        weights: One entry per distillation, with the gate's evidence.
         ended: Why it ended.
         generations: The generation that was served before, and the one served now.
-        rules: Verified rules that are served now.
+        adapter: The adapter that is served now; None for the bare base.
+        rules: Verified rules that are served now, in the prompt or held by the adapter.
         arms: Control arms on the exam.
-        comparisons: The memory against each control.
+        comparisons: Every arm that learnt against each of its controls.
         cost: Episodes, tokens and seconds that learning took.
+        retention: Held-out success of every scope under every generation that was served.
         notes: What a reader should know, such as tasks left out because of a leak.
         started_at: Seconds since the epoch.
         seconds: Seconds of work, pauses left out.
@@ -48,12 +51,15 @@ class EvolutionReport:
     objective: Mapping[str, Any]
     tasks: Mapping[str, int]
     rounds: tuple[Mapping[str, Any], ...] = ()
+    weights: tuple[Mapping[str, Any], ...] = ()
     ended: str = ""
     generations: Mapping[str, str | None] = field(default_factory=dict)
+    adapter: str | None = None
     rules: tuple[str, ...] = ()
     arms: tuple[Arm, ...] = ()
     comparisons: tuple[Mapping[str, Any], ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
+    retention: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     started_at: float = 0.0
     seconds: float = 0.0
@@ -64,6 +70,7 @@ class EvolutionReport:
         return {
             **plain,
             "rounds": [dict(entry) for entry in self.rounds],
+            "weights": [dict(entry) for entry in self.weights],
             "rules": list(self.rules),
             "arms": [arm.to_json() for arm in self.arms],
             "comparisons": [dict(entry) for entry in self.comparisons],
@@ -77,6 +84,7 @@ class EvolutionReport:
             **{
                 **data,
                 "rounds": tuple(data["rounds"]),
+                "weights": tuple(data["weights"]),
                 "rules": tuple(data["rules"]),
                 "arms": tuple(Arm.from_json(arm) for arm in data["arms"]),
                 "comparisons": tuple(data["comparisons"]),

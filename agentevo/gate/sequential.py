@@ -88,7 +88,13 @@ class PairedTest:
 
     @property
     def p_value(self) -> float:
-        """An anytime-valid p-value: one over the largest wealth so far; conservative."""
+        """An anytime-valid p-value: how likely the hypothesis reaches the largest wealth so far.
+
+        Exact where the threshold is, at most one over that wealth elsewhere; it is at most alpha if
+        and only if the hypothesis is rejected.
+        """
+        if self._exact:
+            return _crossing_probability(self._largest * (1 - 1e-9), self._horizon)
         return 1 / self._largest
 
     @property

@@ -95,12 +95,35 @@ class GenerationLog:
         return generation.id
 
     def serve(
-        self, name: str, *, reason: str, verdict: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        *,
+        reason: str,
+        verdict: Mapping[str, Any] | None = None,
+        at: MemoryPosition | None = None,
     ) -> GenerationEntry:
         """Make a generation the one that is served.
 
+        Args:
+            name: The generation.
+            reason: Why.
+            verdict: What the gate saw.
+            at: Where the memory stands now that it holds what the generation's position says;
+                None for that very position.
+
         Raises:
             GenerationError: The gate refused it.
+        """
+        identifier = self.servable(name)
+        position = at or self.get(identifier).memory
+        content = {"reason": reason, "verdict": dict(verdict or {}), "memory": asdict(position)}
+        return self._append("served", identifier, content)
+
+    def servable(self, name: str) -> str:
+        """Return the id of a generation that may be served.
+
+        Raises:
+            GenerationError: It is unknown, or the gate refused it.
         """
         identifier = self.resolve(name)
         if any(entry.generation_id == identifier for entry in self.entries("refused")):
@@ -108,8 +131,7 @@ class GenerationLog:
                 f"generation {identifier} was refused by the gate and is not served; "
                 "make a new candidate"
             )
-        content = {"reason": reason, "verdict": dict(verdict or {})}
-        return self._append("served", identifier, content)
+        return identifier
 
     def refuse(self, name: str, verdict: Mapping[str, Any]) -> GenerationEntry:
         """Record that the gate refused a generation; it is never served."""
@@ -125,8 +147,21 @@ class GenerationLog:
             raise GenerationError(f"{tag!r} is no tag: use letters that no hexadecimal id has")
         return self._append("tagged", self.resolve(name), {"tag": tag})
 
-    def rollback(self) -> GenerationEntry:
-        """Serve what was served before the present generation.
+    @property
+    def served_id(self) -> str | None:
+        """The generation that is served, None before the first."""
+        served = self.entries("served")
+        return served[-1].generation_id if served else None
+
+    @property
+    def served_at(self) -> MemoryPosition:
+        """Where the memory stood when the served generation was put in place."""
+        served = self.entries("served")
+        return MemoryPosition(**served[-1].content["memory"]) if served else MemoryPosition()
+
+    @property
+    def previous_id(self) -> str:
+        """The generation that was served before the present one.
 
         Raises:
             GenerationError: There is nothing before it.
@@ -135,13 +170,7 @@ class GenerationLog:
         earlier = [identifier for identifier in served if identifier != served[-1]]
         if not earlier:
             raise GenerationError("nothing to roll back: no other generation was ever served")
-        return self.serve(earlier[-1], reason=f"rollback of {served[-1]}")
-
-    @property
-    def served_id(self) -> str | None:
-        """The generation that is served, None before the first."""
-        served = self.entries("served")
-        return served[-1].generation_id if served else None
+        return earlier[-1]
 
     def ids(self) -> Sequence[str]:
         """Return the ids of all generations, oldest first."""

@@ -219,6 +219,10 @@ class Stages:
         """Whether tasks may be invented."""
         return self.ports.recipe.tasks.strategy not in (*SELECTIVE, "diverse")
 
+    def givers(self, *, judge: bool) -> tuple[FeedbackGiver, ...]:
+        """Return f_F, without the judge if it is switched off."""
+        return tuple(each for each in self.feedback if judge or not isinstance(each, Judge))
+
     def notes(self) -> tuple[str, ...]:
         """Return what the guards of the strategies did, in words."""
         return tuple(

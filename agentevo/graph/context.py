@@ -1,7 +1,7 @@
 """`EvolutionContext`: the live parts of an evolution, handed to the nodes and never checkpointed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agentevo.acquisition.run_agent import RunAgent
@@ -9,10 +9,11 @@ from agentevo.evaluation.splits import Splits
 from agentevo.events import Event, make_event
 from agentevo.generations import Generation, GenerationLog, MemoryPosition
 from agentevo.graph.assembly import Stages
-from agentevo.graph.lines import MemoryLine
+from agentevo.graph.lines import SERVED, MemoryLine
 from agentevo.objective import Objective
 from agentevo.recipes import Recipe
 from agentevo.stages import Round
+from agentevo.updating.distiller import Distiller
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class EvolutionContext:
         line: The served memory and its branches.
         log: The generations.
         base: Identity of the base model.
+        distiller: Makes and serves adapters; None where the model has none.
+        commands: Returns how many distillations were commanded so far.
         on_event: Called with every event.
     """
 
@@ -45,6 +48,8 @@ class EvolutionContext:
     line: MemoryLine
     log: GenerationLog
     base: str
+    distiller: Distiller | None = None
+    commands: Callable[[], int] = field(default=lambda: 0)
     on_event: Callable[[Event], None] = field(default=lambda event: None)
 
     def now(self, number: int, ability: str, history: dict[str, float]) -> Round:
@@ -52,16 +57,56 @@ class EvolutionContext:
         leaf = next(leaf for leaf in self.objective.leaves() if leaf.ability == ability)
         return Round(number, leaf, self.seed * 100_003 + number, history)
 
-    def generation(self, memory: MemoryPosition) -> Generation:
-        """Return the generation that serves `memory`."""
+    @property
+    def served_adapter(self) -> str | None:
+        """The adapter of the generation that is served; None for the bare base."""
+        served = self.log.served_id
+        return self.log.get(served).adapter_id if served else None
+
+    @property
+    def bare_agent(self) -> RunAgent:
+        """The agent without any adapter."""
+        if self.distiller is None:
+            return self.agent
+        return self.agent.with_model(self.distiller.model(None))
+
+    def serve_adapter(self, adapter_id: str | None, reason: str) -> None:
+        """Let the agent, and everybody else in this home, act with an adapter."""
+        if self.distiller is not None:
+            self.distiller.serve(adapter_id, reason=reason)
+            self.agent.model = self.distiller.model(adapter_id)
+
+    def generation(
+        self, branch: str, adapter_id: str | None, *, at: MemoryPosition | None = None
+    ) -> Generation:
+        """Return the generation that serves a branch of the memory with an adapter.
+
+        Args:
+            branch: The branch; SERVED for what is served.
+            adapter_id: The adapter, or None for the bare base.
+            at: A position that is known to hold the same; None for where the branch stands.
+        """
         settings = self.agent.settings
         profile = {
             "environment": self.agent.environment,
             "namespace": settings.memory.namespace,
             "k": settings.memory.k,
+            "notes": settings.memory.notes,
             "budget_tokens": settings.memory.budget_tokens,
+            "search": asdict(self.line.weights(branch)),
         }
-        return Generation(self.base, None, memory, profile)
+        position = at or self.line.position(branch)
+        return Generation(self.base, adapter_id, position, profile)
+
+    def present(self) -> Generation:
+        """Return the generation that acts now, whether the log knows it or not."""
+        adapter = self.distiller.active_id if self.distiller else None
+        at = self.log.get("served").memory if self._is_restored() else None
+        return self.generation(SERVED, adapter, at=at)
+
+    def _is_restored(self) -> bool:
+        """Whether the served memory stands where the served generation was last put."""
+        return self.log.served_id is not None and self.log.served_at == self.line.position()
 
     def tell(self, name: str, number: int, **data: Any) -> None:
         """Report an event of a round."""

@@ -1,4 +1,4 @@
-"""f_E of one round: leak check, the gate, and a generation that is served or refused.
+"""f_E of a changed memory: leak check, the gate, and a generation that is served or refused.
 
 Done again after a kill it finds its episodes done, comes to the same verdict, and writes nothing
 twice.
@@ -10,60 +10,50 @@ from typing import Any
 from agentevo.evaluation.guards import leaked
 from agentevo.evaluation.verdict import GateSettings, judge
 from agentevo.gate import Verdict
-from agentevo.generations import Generation
 from agentevo.graph.context import EvolutionContext
+from agentevo.graph.distilling import is_due
+from agentevo.graph.held_out import HeldOut
+from agentevo.graph.serving import settle
 from agentevo.graph.state import EvolutionState
+from agentevo.stages import Evaluation
 from agentevo_environments.task import Task
-from agentevo_memory.branch import BranchError
 
 Update = dict[str, Any]
 
 
+def memory_branch(number: int) -> str:
+    """Return the name of the branch that `update_in_context` changes in a round."""
+    return f"{number:04}"
+
+
 def judge_round(state: EvolutionState, context: EvolutionContext) -> Update:
-    """Return the update of `evaluate`."""
+    """Return the update of `evaluate` for a candidate of `update_in_context`."""
     number = state["round"]
     if not state["candidate"]["changed"]:
-        return _close(state, context, "unchanged", Verdict("refused"), {})
-    tasks, leaks = _clean_tasks(number, context)
-    with context.line.open(number) as memory:
-        report = context.agent.carry_out(tasks, label=f"{number}-gate-candidate", memory=memory)
-    scores = {episode.task_id: float(episode.solved) for episode in report.episodes}
-    verdict = _verdict(state, context, scores)
-    candidate = context.generation(context.line.position(number))
-    parent = context.log.served_id
+        return _close(state, context, "unchanged", Verdict("refused"), None)
+    branch = memory_branch(number)
+    tasks, leaks = clean_tasks(branch, context)
+    with context.line.open(branch) as memory:
+        held_out = HeldOut(context.agent, memory, f"{number}-gate-candidate")
+        seen = held_out.evaluate(tasks, context.now(number, state["ability"], {}))
+    verdict = _verdict(state, context, seen.scores)
+    candidate = context.generation(branch, context.served_adapter)
     evidence = {
-        "evolution": context.id,
         "round": number,
         "counts": state["candidate"]["counts"],
         "leaks": {task: list(ids) for task, ids in leaks.items()},
-        "verdict": verdict.to_json(),
     }
-    if candidate.id != parent:
-        context.log.create(candidate, parent=parent, evidence=evidence)
-    conflict = _serve(candidate, verdict, context, number) if verdict.accepted else ""
-    if not verdict.accepted or conflict:
-        _refuse(candidate, {**verdict.to_json(), "conflict": conflict}, context)
-        return _close(state, context, "refused", verdict, scores)
-    return _close(state, context, "accepted", verdict, scores)
+    decision = settle(candidate, branch, verdict, context, evidence)
+    return _close(state, context, decision, verdict, seen)
 
 
-def abilities(scores: Mapping[str, float], context: EvolutionContext) -> dict[str, float]:
-    """Return the mean score of the environment and of every scope, by ability."""
-    groups: dict[str, list[float]] = {}
-    for task in context.splits.gate:
-        if task.id in scores:
-            for ability in filter(None, (context.agent.environment, task.scope)):
-                groups.setdefault(ability, []).append(scores[task.id])
-    return {ability: sum(found) / len(found) for ability, found in groups.items()}
-
-
-def _clean_tasks(
-    number: int, context: EvolutionContext
+def clean_tasks(
+    branch: str, context: EvolutionContext
 ) -> tuple[Sequence[Task], Mapping[str, tuple[str, ...]]]:
-    """Return the gate tasks of which the candidate memory does not hold the text, and the leaks."""
+    """Return the gate tasks of which a branch does not hold the text, and the leaks."""
     practised = {" ".join(task.prompt.split()) for task in context.splits.practice}
     gate = context.splits.gate
-    leaks = leaked(gate, context.line.texts(number))
+    leaks = leaked(gate, context.line.texts(branch))
     # a prompt that is also practised is equal by chance, not by a leak
     leaks = {
         task.id: leaks[task.id]
@@ -99,30 +89,12 @@ def _verdict(
     )
 
 
-def _serve(candidate: Generation, verdict: Verdict, context: EvolutionContext, number: int) -> str:
-    """Serve an accepted candidate; returns why not if somebody changed the memory meanwhile."""
-    try:
-        context.line.adopt(number)
-    except BranchError as error:
-        return str(error)
-    if context.log.served_id != candidate.id:
-        reason = f"accepted in round {number} of {context.id}"
-        context.log.serve(candidate.id, reason=reason, verdict=verdict.to_json())
-    return ""
-
-
-def _refuse(candidate: Generation, verdict: Mapping[str, Any], context: EvolutionContext) -> None:
-    refused = {entry.generation_id for entry in context.log.entries("refused")}
-    if candidate.id not in refused and candidate.id != context.log.served_id:
-        context.log.refuse(candidate.id, verdict)
-
-
 def _close(
     state: EvolutionState,
     context: EvolutionContext,
     decision: str,
     verdict: Verdict,
-    scores: Mapping[str, float],
+    seen: Evaluation | None,
 ) -> Update:
     number, accepted = state["round"], decision == "accepted"
     gain = verdict.evidence[0] if verdict.evidence else None
@@ -131,11 +103,13 @@ def _close(
         "round": number,
         "ability": state["ability"],
         "decision": decision,
-        "rate": sum(scores.values()) / len(scores) if scores else None,
+        "rate": seen.abilities[context.agent.environment] if seen else None,
         "pairs": gain.pairs if gain else 0,
         "mean_difference": gain.mean_difference if gain else 0.0,
         "p_value": gain.p_value if gain else 1.0,
         "worse": list(verdict.harmed),
+        "abilities": dict(seen.abilities) if seen else {},
+        "failures": list(seen.notes) if seen else [],
         **state["candidate"]["counts"],
     }
     context.tell("round_finished", number, **entry)
@@ -148,6 +122,6 @@ def _close(
         "kept": [],
         "candidate": {},
     }
-    if accepted:
-        update |= {"served_scores": dict(scores), "measured": abilities(scores, context)}
-    return update
+    if accepted and seen is not None:
+        update |= {"served_scores": dict(seen.scores), "measured": dict(seen.abilities)}
+    return update | {"due": is_due(state, context)}

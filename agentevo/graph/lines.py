@@ -6,15 +6,20 @@ one transaction; a refused branch stays in its folder, and nobody is served from
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from agentevo.generations import MemoryPosition
 from agentevo.updating.in_context import InContextMemory
+from agentevo.updating.in_weight import teachable_rules
 from agentevo_memory import VectorMemory
 from agentevo_memory.branch import fork, position, take_over
 from agentevo_memory.embedding.base import Embedder
 from agentevo_memory.journal import Selection
+from agentevo_memory.retrieval import Weights
+
+SERVED = ""
+"""The name of what is served, in the place of a branch's."""
 
 
 @dataclass(slots=True)
@@ -23,9 +28,10 @@ class MemoryLine:
 
     Attributes:
         served: Folder of the store that is served.
-        branches: Folder that holds one branch per round.
+        branches: Folder that holds the branches of the rounds.
         namespace: The part of the store that is read and written.
         k: Most records in one prompt.
+        notes: Most of them that only inform.
         embedder: Embeds texts; shared by all stores.
     """
 
@@ -33,40 +39,57 @@ class MemoryLine:
     branches: Path
     namespace: tuple[str, ...]
     k: int
+    notes: int
     embedder: Embedder
-    _cache: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
-    def branch(self, number: int) -> Path:
-        """Return the folder of a round's branch."""
-        return self.branches / f"{number:04}"
+    def branch(self, name: str) -> Path:
+        """Return the folder of a branch."""
+        return self.branches / name
 
-    def fork(self, number: int) -> MemoryPosition:
-        """Make the branch of a round anew from what is served; return where it starts."""
-        return MemoryPosition(*fork(self.served, self.branch(number)))
+    def fork(self, name: str) -> MemoryPosition:
+        """Make a branch anew from what is served; return where it starts."""
+        return MemoryPosition(*fork(self.served, self.branch(name)))
 
-    def adopt(self, number: int) -> None:
-        """Serve what the branch of a round became; a second call changes nothing.
+    def adopt(self, name: str) -> None:
+        """Serve what a branch became; a second call changes nothing.
 
         Raises:
             BranchError: Somebody else changed the served memory meanwhile.
         """
-        take_over(self.served, self.branch(number))
+        take_over(self.served, self.branch(name))
 
-    def position(self, number: int | None = None) -> MemoryPosition:
-        """Return where a round's branch, or without one the served memory, stands."""
-        folder = self.served if number is None else self.branch(number)
-        return MemoryPosition(*position(folder))
+    def position(self, name: str = SERVED) -> MemoryPosition:
+        """Return where a branch, or without a name the served memory, stands."""
+        return MemoryPosition(*position(self._folder(name)))
 
     @contextmanager
-    def open(self, number: int | None = None) -> Iterator[InContextMemory]:
-        """Open a round's branch, or without one the served memory."""
-        folder = self.served if number is None else self.branch(number)
-        store = VectorMemory(folder, embedder=self.embedder)
-        with closing(InContextMemory(store, self.namespace, k=self.k)) as memory:
+    def open(self, name: str = SERVED) -> Iterator[InContextMemory]:
+        """Open a branch, or without a name the served memory."""
+        store = VectorMemory(self._folder(name), embedder=self.embedder)
+        with closing(self._over(store)) as memory:
             yield memory
 
-    def texts(self, number: int) -> Mapping[str, str]:
-        """Return what a round's branch may show in prompts, by record id."""
-        with self.open(number) as memory:
+    def texts(self, name: str) -> Mapping[str, str]:
+        """Return what a branch may show in prompts, by record id."""
+        with self.open(name) as memory:
             chosen = Selection(namespace=self.namespace, statuses=("active", "candidate"))
             return {record.id: record.text for record in memory.store.records(chosen)}
+
+    def rules(self, name: str = SERVED) -> Mapping[str, str]:
+        """Return the verified rules that live, told or held by weights, by record id."""
+        with self.open(name) as memory:
+            return {
+                rule_id: memory.store.get(rule_id).text
+                for rule_id in teachable_rules(memory.store, self.namespace)
+            }
+
+    def weights(self, name: str = SERVED) -> Weights:
+        """Return the weights that searches use, learnt ones included."""
+        with self.open(name) as memory:
+            return memory.store.weights(self.namespace)
+
+    def _over(self, store: VectorMemory) -> InContextMemory:
+        return InContextMemory(store, self.namespace, k=self.k, notes=self.notes)
+
+    def _folder(self, name: str) -> Path:
+        return self.branch(name) if name else self.served

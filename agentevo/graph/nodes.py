@@ -10,9 +10,10 @@ from typing import Any
 from langgraph.runtime import Runtime
 
 from agentevo.acquisition.run_agent import RecallOnly
-from agentevo.evaluation.guards import distinct_pairs, keep_real
+from agentevo.evaluation.guards import Agreement, distinct_pairs, keep_real
 from agentevo.graph.context import EvolutionContext
-from agentevo.graph.judgement import judge_round
+from agentevo.graph.distilling import distil_round, is_due
+from agentevo.graph.judgement import judge_round, memory_branch
 from agentevo.graph.state import (
     EvolutionState,
     pack_experience,
@@ -20,6 +21,7 @@ from agentevo.graph.state import (
     unpack_all,
     unpack_task,
 )
+from agentevo.graph.weighing import weigh_adapter
 from agentevo.objective import next_objective
 from agentevo.stages import Experience, Round
 from agentevo_environments.task import Task
@@ -45,7 +47,7 @@ def set_objective(state: EvolutionState, runtime: EvolutionRuntime) -> Update:
     elif state["idle"] >= context.recipe.stop.patience:
         ended = f"no candidate was accepted in {state['idle']} rounds"
     if ended or leaf is None:
-        return {"ended": ended}
+        return {"ended": ended, "due": is_due(state, context, last=True)}
     context.tell("round_started", number, ability=leaf.ability, rounds=context.rounds)
     return {"round": number, "ability": leaf.ability}
 
@@ -69,16 +71,20 @@ def evolve_solutions(state: EvolutionState, runtime: EvolutionRuntime) -> Update
         context.agent.memory = RecallOnly(memory)
         solutions = [s for strategy in context.stages.solutions for s in strategy.solve(tasks, now)]
         context.agent.memory = None
+    agreement = Agreement(*state["agreement"])
+    givers = context.stages.givers(judge=not agreement.too_low(context.recipe.feedback.judge_floor))
     experiences = [
-        Experience(solution, tuple(giver.assess(solution) for giver in context.stages.feedback))
+        Experience(solution, tuple(giver.assess(solution) for giver in givers))
         for solution in solutions
     ]
+    agreement = agreement.with_all(experiences)
     history = {entry.task.id: entry.score for entry in experiences}
     solved = sum(entry.solved for entry in experiences)
     context.tell("practised", now.number, attempts=len(experiences), solved=solved)
     return {
         "experiences": [pack_experience(entry) for entry in experiences],
         "history": {**state["history"], **history},
+        "agreement": [agreement.agreed, agreement.judged],
         "ended": _uniform(context, experiences),
     }
 
@@ -101,20 +107,27 @@ def update_in_context(state: EvolutionState, runtime: EvolutionRuntime) -> Updat
     """f_U in context: change a branch of the served memory; what is served stays as it is."""
     context, now = runtime.context, _now(state, runtime)
     experiences = unpack_all([*state["pending"], *state["kept"]])
-    start = context.line.fork(now.number)
+    branch = memory_branch(now.number)
+    start = context.line.fork(branch)
     counts: dict[str, int] = {}
-    with context.line.open(now.number) as memory:
+    with context.line.open(branch) as memory:
         for _, updater in context.stages.updaters(memory, now.number):
             for name, count in updater.update(experiences, now).counts.items():
                 counts[name] = counts.get(name, 0) + count
-    end = context.line.position(now.number)
+    end = context.line.position(branch)
     context.tell("memory_updated", now.number, **counts)
-    return {"candidate": {"changed": end != start, "counts": counts}}
+    return {"candidate": {"kind": "memory", "changed": end != start, "counts": counts}}
+
+
+def update_in_weight(state: EvolutionState, runtime: EvolutionRuntime) -> Update:
+    """f_U in weight: distil the rules that are served into an adapter; it is not served yet."""
+    return distil_round(state, runtime.context)
 
 
 def evaluate(state: EvolutionState, runtime: EvolutionRuntime) -> Update:
     """f_E: judge the candidate on held-out tasks, and serve it or leave it."""
-    return judge_round(state, runtime.context)
+    judge = weigh_adapter if state["candidate"]["kind"] == "weights" else judge_round
+    return judge(state, runtime.context)
 
 
 def tasks_of_ability(ability: str, context: EvolutionContext) -> list[Task]:
@@ -138,9 +151,16 @@ def _uniform(context: EvolutionContext, experiences: list[Experience]) -> str:
 
 def after_objective(state: Mapping[str, Any]) -> str:
     """Return where to go once the objective is set."""
-    return "__end__" if state["ended"] else "evolve_tasks"
+    if state["ended"]:
+        return "update_in_weight" if state["due"] else "__end__"
+    return "evolve_tasks"
 
 
 def after_solutions(state: Mapping[str, Any]) -> str:
     """Return where to go after the attempts."""
     return "__end__" if state["ended"] else "refine"
+
+
+def after_evaluation(state: Mapping[str, Any]) -> str:
+    """Return where to go after a verdict."""
+    return "update_in_weight" if state["due"] else "set_objective"

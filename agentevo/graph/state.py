@@ -21,12 +21,17 @@ class EvolutionState(TypedDict, total=False):
         experiences: What was attempted in this round, with feedback.
         kept: What refinement kept of it.
         pending: Experiences of earlier rounds whose candidate showed too little to be served.
-        candidate: Position of the candidate memory and what the update did, or empty.
+        candidate: What was changed, "memory" or "weights", and what the update did; or empty.
         history: Latest score of every task practised, by task id.
         measured: Score of every ability under the served memory.
         served_scores: Score of every gate task under the served memory, by task id.
         idle: Rounds in a row without an accepted candidate.
         rounds: One entry per round, for the report.
+        due: Whether the rules are to be distilled next.
+        obeyed: How many commands to distil were carried out.
+        taught: Ids of the rules that the last distillation was offered.
+        weights: One entry per distillation, for the report.
+        agreement: Attempts on which the judge agreed with the environment, and that both judged.
         ended: Why the evolution has ended; "" while it goes on.
     """
 
@@ -42,13 +47,30 @@ class EvolutionState(TypedDict, total=False):
     served_scores: dict[str, float]
     idle: int
     rounds: list[Plain]
+    due: bool
+    obeyed: int
+    taught: list[str]
+    weights: list[Plain]
+    agreement: list[int]
     ended: str
 
 
 def initial_state() -> EvolutionState:
     """Return the state before the first round."""
     return EvolutionState(
-        round=0, pending=[], history={}, measured={}, served_scores={}, idle=0, rounds=[], ended=""
+        round=0,
+        pending=[],
+        history={},
+        measured={},
+        served_scores={},
+        idle=0,
+        rounds=[],
+        due=False,
+        obeyed=0,
+        taught=[],
+        weights=[],
+        agreement=[0, 0],
+        ended="",
     )
 
 

@@ -1,4 +1,7 @@
-"""The wiring of an evolution: objective, tasks, solutions, refinement, update, evaluation, again."""
+"""The wiring of an evolution: objective, tasks, solutions, refinement, update, evaluation, again.
+
+Memory comes first: only rules that were served are distilled, as a candidate of their own.
+"""
 
 from typing import TypeAlias
 
@@ -6,6 +9,7 @@ from langgraph.graph import START, StateGraph
 
 from agentevo.graph.context import EvolutionContext
 from agentevo.graph.nodes import (
+    after_evaluation,
     after_objective,
     after_solutions,
     evaluate,
@@ -14,6 +18,7 @@ from agentevo.graph.nodes import (
     refine,
     set_objective,
     update_in_context,
+    update_in_weight,
 )
 from agentevo.graph.state import EvolutionState
 
@@ -33,12 +38,18 @@ def build_evolution_graph() -> EvolutionBuilder:
     builder.add_node("evolve_solutions", evolve_solutions)
     builder.add_node("refine", refine)
     builder.add_node("update_in_context", update_in_context)
+    builder.add_node("update_in_weight", update_in_weight)
     builder.add_node("evaluate", evaluate)
     builder.add_edge(START, "set_objective")
-    builder.add_conditional_edges("set_objective", after_objective, ["evolve_tasks", "__end__"])
+    builder.add_conditional_edges(
+        "set_objective", after_objective, ["evolve_tasks", "update_in_weight", "__end__"]
+    )
     builder.add_edge("evolve_tasks", "evolve_solutions")
     builder.add_conditional_edges("evolve_solutions", after_solutions, ["refine", "__end__"])
     builder.add_edge("refine", "update_in_context")
     builder.add_edge("update_in_context", "evaluate")
-    builder.add_edge("evaluate", "set_objective")
+    builder.add_conditional_edges(
+        "evaluate", after_evaluation, ["update_in_weight", "set_objective"]
+    )
+    builder.add_edge("update_in_weight", "evaluate")
     return builder

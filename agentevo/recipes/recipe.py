@@ -65,6 +65,9 @@ class FeedbackStage(Part):
 
     sources: tuple[FeedbackStrategy, ...] = Field(default=("environment",), min_length=1)
     """Every attempt gets the opinion of each; the environment's counts before any model's."""
+    judge_floor: float = Field(default=0.6, ge=0, le=1)
+    """Least share of attempts on which the judge must agree with the environment; below it the
+    judge is not asked any more."""
 
 
 class RefinementStage(Part):
@@ -114,12 +117,29 @@ class InContextStage(Part):
 
 
 class InWeightStage(Part):
-    """f_U in weight: when verified rules are distilled into an adapter."""
+    """f_U in weight: when and how verified rules are distilled into an adapter."""
 
-    when: Literal["never", "rounds", "rules"] = "never"
-    """Never, after every `every` rounds, or once `every` rules are new since the last time."""
+    when: Literal["never", "rounds", "rules", "command"] = "never"
+    """Never; after every `every` rounds; once `every` verified rules are new since the last time;
+    or only when somebody commands it (`agentevo evolve --distil`). A command is always obeyed,
+    unless `when` is "never"."""
     every: int = Field(default=1, ge=1)
     """Rounds or rules, see `when`."""
+    tasks: int = Field(default=200, ge=1, le=100_000)
+    """Most practice tasks that are done once more, with every rule told, to learn from."""
+    method: Literal["context", "sft", "on_policy", "dpo"] = "context"
+    """How the adapter is trained; see `agentevo distill run --help`."""
+    steps: int | None = Field(default=None, ge=1)
+    """Training steps. Default: the distillation's own."""
+    rank: int | None = Field(default=None, ge=1)
+    """Rank of the adapter. Default: the distillation's own."""
+    margin: float = Field(default=0.15, gt=0, lt=1)
+    """How much worse the weights may be on held-out tasks than the rules in the prompt were."""
+    probe_margin: float = Field(default=0.1, gt=0, lt=1)
+    """How much worse than the base the weights may be at what must not change: following rules,
+    other scopes, conflicts, format. A margin of 0.1 takes 48 questions without any loss to show."""
+    least_saving: float = Field(default=0.1, ge=0, lt=1)
+    """Least share of its prompt tokens that a held-out task must save to count as a saving."""
 
 
 class EvaluationStage(Part):
@@ -135,6 +155,8 @@ class EvaluationStage(Part):
     """Error rate of the gate."""
     retention_margin: float = Field(default=0.2, gt=0, lt=1)
     """How much worse a candidate may be on held-out tasks that the incumbent solves."""
+    most_attempts: int = Field(default=16, ge=1, le=1000)
+    """Most attempts per task of the control `best_of_n`; the report says if tokens pay for more."""
 
 
 class StopStage(Part):

@@ -69,15 +69,15 @@ def credit(journal: Journal, tx: Transaction, given: Feedback, explained: Explai
         after = learn(before, explained.of(record_id), given.helped)
         if after != before:
             value = json.dumps(asdict(after))
-            tx.set_meta(_weights_name(record.namespace), value)
+            tx.set_meta(weights_name(record.namespace), value)
     return True
 
 
 def learned_weights(journal: Journal, namespace: tuple[str, ...]) -> Weights:
     """Return the weights that searches in a namespace use: the default, or learned ones."""
-    rows = journal.query("SELECT value FROM meta WHERE name=?", (_weights_name(namespace),))
+    rows = journal.query("SELECT value FROM meta WHERE name=?", (weights_name(namespace),))
     return Weights(**json.loads(rows[0][0])) if rows else Weights()
 
 
-def _weights_name(namespace: tuple[str, ...]) -> str:
+def weights_name(namespace: tuple[str, ...]) -> str:
     return "weights:" + pack_namespace(namespace)

@@ -1,6 +1,7 @@
 """An agent for `quirks` that believes the rules in its prompt and else the documentation."""
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,27 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
 from agentevo.acquisition.run_agent import RunAgent
 from agentevo.config import Settings
+from agentevo.distillation.registry import AdapterRegistry, Manifest, sha256_of
+from agentevo.errors import AdapterError
+from agentevo.gate import Criterion
 from agentevo.prompts import REFLECTION_INSTRUCTIONS
+from agentevo.runs.transcripts import read_transcripts
 from agentevo.runs.worker import World
 from agentevo.runtime import environment_of, tasks_of
+from agentevo.updating.distiller import Distilled, Lesson, Probed
 from agentevo.updating.in_context import InContextMemory
 from agentevo_environments.packs.quirks import service
 from agentevo_environments.packs.quirks.jobs import Job, commands
@@ -71,6 +84,8 @@ class Believer(BaseChatModel):
     """Whether the errors of its own episode are believed as well."""
     ignores: str = ""
     """A word that makes it ignore all rules when it stands in the prompt."""
+    knows: str = ""
+    """Statements that it believes without being told; what it is told counts more."""
 
     @property
     def _llm_type(self) -> str:
@@ -112,7 +127,7 @@ class Believer(BaseChatModel):
         known = system if self.reads_notes else told_rules.partition("Notes from memory.")[0]
         if self.ignores and self.ignores in system:
             known = ""
-        believed = "\n".join([known, messages[1].text, *errors])
+        believed = "\n".join([self.knows, known, messages[1].text, *errors])
         plan = commands(job_of(found["job"]), beliefs_of(believed, found["world"]))
         done = sum(text == "ok" for text in told)
         if done >= len(plan):
@@ -121,6 +136,81 @@ class Believer(BaseChatModel):
             name="run", args={"command": plan[done]}, id=f"c{len(messages)}", type="tool_call"
         )
         return AIMessage("", tool_calls=[call])
+
+
+class TextDistiller:
+    """Adapters that are texts: the rules that successful practice was told, known without telling.
+
+    A training of `STEPS` steps keeps its place on disk, so that a kill does not start it anew.
+    """
+
+    STEPS = 20
+
+    def __init__(self, home: Path, model: Believer, spoil: str = "") -> None:
+        self.home, self.base, self.spoil = home, model, spoil
+        self.registry = AdapterRegistry(home / "adapters")
+
+    @property
+    def active_id(self) -> str | None:
+        return self.registry.active_id
+
+    def holds(self, adapter_id: str) -> tuple[str, ...]:
+        return self.registry.get(adapter_id).manifest.rule_ids
+
+    def distil(self, lesson: Lesson) -> Distilled:
+        told: dict[str, None] = {}
+        for path in lesson.practice:
+            for transcript in read_transcripts(path):
+                if transcript.result.solved:
+                    told |= dict.fromkeys(transcript.result.recalled)
+        rules = {name: lesson.memory.store.get(name) for name in told}
+        taught = {name: rule.text for name, rule in rules.items() if rule.may_instruct}
+        if not taught:
+            raise AdapterError("there is nothing to distil")
+        self._train(lesson)
+        text = self.spoil or "\n".join(sorted(taught.values()))
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / "adapter.gguf").write_text(text)
+            manifest = Manifest(
+                "text",
+                sha256_of(Path(name) / "adapter.gguf"),
+                "context",
+                rule_ids=tuple(sorted(taught)),
+            )
+            return Distilled(self.registry.register(Path(name), manifest).id, manifest.rule_ids)
+
+    def _train(self, lesson: Lesson) -> None:
+        place = self.home / "distillations" / lesson.label
+        place.parent.mkdir(exist_ok=True)
+        done = int(place.read_text() or 0) if place.is_file() else 0
+        for step in range(done + 1, self.STEPS + 1):
+            place.write_text(str(step))
+            lesson.on_step({"step": step, "steps": self.STEPS, "losses": {}})
+
+    def model(self, adapter_id: str | None) -> Believer:
+        if adapter_id is None:
+            return self.base
+        known = self.registry.get(adapter_id).gguf.read_text()
+        return self.base.model_copy(update={"knows": known})
+
+    def probes(self, adapter_id: str, memory: InContextMemory, episodes: Sequence[Path]) -> Probed:
+        """Ask both about a world that nobody knows: they must say the same."""
+        ours, theirs = self.model(adapter_id), self.model(None)
+
+        def score(criterion: str, question: str) -> tuple[float, float]:
+            asked = [SystemMessage("Rules, later ones win:"), HumanMessage(question)]
+            answers = [model.invoke(asked).tool_calls[0]["args"] for model in (ours, theirs)]
+            return float(answers[0] == answers[1]), 1.0
+
+        names = [
+            name for path in episodes for name in (t.task["prompt"] for t in read_transcripts(path))
+        ]
+        asked = [re.sub(r"^In \w+", f"In Nowhere{i}", name) for i, name in enumerate(names)]
+        return Probed((Criterion("leak", 0.3),), {"leak": asked}, score)
+
+    def serve(self, adapter_id: str | None, *, reason: str) -> None:
+        if self.active_id != adapter_id:
+            self.registry.activate(adapter_id, reason)
 
 
 def quirks_settings(home: Path, **env: Any) -> Settings:
@@ -144,6 +234,11 @@ def _find_fast_quirks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def believer() -> type[Believer]:
     return Believer
+
+
+@pytest.fixture(scope="session")
+def text_distiller() -> type[TextDistiller]:
+    return TextDistiller
 
 
 @pytest.fixture

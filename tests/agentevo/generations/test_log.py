@@ -41,19 +41,20 @@ def test_different_content_is_a_different_generation(one: int, two: int, adapter
     assert ("memory" in first.differences(second)) == (one != two)
 
 
-def test_rollback_and_roll_forward_are_entries(log: GenerationLog) -> None:
+def test_what_was_served_before_can_be_served_again(log: GenerationLog) -> None:
     log.serve(FIRST.id, reason="start")
     log.serve(SECOND.id, reason="gate", verdict={"decision": "accepted"})
-    assert log.rollback().generation_id == FIRST.id
-    assert log.rollback().generation_id == SECOND.id
-    assert log.served_id == SECOND.id
-    assert len(log.entries("served")) == 4
+    assert (log.served_at, log.previous_id) == (SECOND.memory, FIRST.id)
+    log.serve(FIRST.id, reason="rolled back", at=MemoryPosition(9, "cd"))
+    assert (log.served_id, log.served_at) == (FIRST.id, MemoryPosition(9, "cd"))
+    assert log.previous_id == SECOND.id
+    assert len(log.entries("served")) == 3
 
 
-def test_rollback_of_the_first_generation_says_so(log: GenerationLog) -> None:
+def test_there_is_nothing_before_the_first_generation(log: GenerationLog) -> None:
     log.serve(FIRST.id, reason="start")
     with pytest.raises(GenerationError, match="no other generation was ever served"):
-        log.rollback()
+        _ = log.previous_id
 
 
 def test_tags_name_generations_and_move(log: GenerationLog) -> None:

@@ -1,0 +1,154 @@
+"""Rolling back and forward: memory and weights together, exactly."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentevo.config import Settings
+from agentevo.errors import RunError
+from agentevo.evolution import evolve
+from agentevo.evolution.parts import Parts
+from agentevo.evolution.restoring import restore_generation
+from agentevo.generations import GenerationLog
+from agentevo.generations.log import GenerationError
+from agentevo.objective import Objective
+from agentevo.recipes import load_recipe
+from agentevo_memory import Query, VectorMemory
+from agentevo_memory.errors import RecordError
+
+QUIRKS = Objective("quirks")
+CLOCK = 2_000_000_000.0
+pytestmark = pytest.mark.slow
+
+
+def weighing() -> Any:
+    recipe = load_recipe("default")
+    stage = recipe.in_weight.model_copy(update={"when": "rounds", "margin": 0.3})
+    return recipe.model_copy(update={"in_weight": stage, "rounds": 1})
+
+
+@pytest.fixture
+def evolved(
+    make_settings: Callable[..., Settings], believer: Any, text_distiller: Any, tmp_path: Path
+) -> tuple[Settings, Parts]:
+    """A home with three generations: empty, rules told, rules in weights."""
+    options = {"tasks_per_world": 36, "quirks_per_world": 6}
+    settings = make_settings(tmp_path / "home", n=72, options=options)
+    model = believer()
+    parts = Parts(model, "hashing", text_distiller(settings.home, model))
+    report = evolve(settings, objective=QUIRKS, recipe=weighing(), parts=parts)
+    assert report.adapter is not None
+    return settings, parts
+
+
+def retrieved(settings: Settings) -> list[Any]:
+    """What searches return, with scores and whole records, but for their counts of changes."""
+    folder = settings.home / "memory"
+    with VectorMemory(folder, embedder="hashing", clock=lambda: CLOCK) as memory:
+        found = []
+        for text in ("move the red box to the shelf", "paint the cup", "Besa"):
+            for kinds in (("rule",), ("experience",)):
+                asked = Query(text=text, namespace=("default",), kinds=kinds, k=50)
+                hits = memory.search(asked).hits
+                for hit in hits:
+                    record = hit.record.to_dict()
+                    del record["revision"]
+                    found.append((text, hit.score, hit.evidence, dict(hit.explain), record))
+        assert memory.verify().intact
+        return found
+
+
+def served(settings: Settings) -> list[str]:
+    log = GenerationLog(settings.home / "generations.sqlite")
+    order = [entry.generation_id for entry in log.entries("served")]
+    return list(dict.fromkeys(order))
+
+
+def test_rolling_back_and_forward_restores_retrieval_and_adapter_exactly(
+    evolved: tuple[Settings, Parts],
+) -> None:
+    settings, parts = evolved
+    empty, told, weights = served(settings)
+    held = retrieved(settings)
+    adapter = parts.distiller.active_id
+    restore_generation(settings, told, parts=parts)
+    assert parts.distiller.active_id is None
+    with_rules = retrieved(settings)
+    assert with_rules != held
+    restore_generation(settings, empty, parts=parts)
+    assert retrieved(settings) == []
+    restore_generation(settings, weights, parts=parts)
+    assert (retrieved(settings), parts.distiller.active_id) == (held, adapter)
+    restore_generation(settings, parts=parts)
+    assert retrieved(settings) == []
+    restore_generation(settings, told, parts=parts)
+    assert retrieved(settings) == with_rules
+    log = GenerationLog(settings.home / "generations.sqlite")
+    log.verify()
+    assert log.served_id == told
+    assert len(log.ids()) == 3 + len(log.entries("refused"))
+
+
+def test_restoring_again_changes_nothing(evolved: tuple[Settings, Parts]) -> None:
+    settings, parts = evolved
+    _, told, _ = served(settings)
+    first = restore_generation(settings, told, parts=parts)
+    again = restore_generation(settings, told, parts=parts)
+    assert first.memory.restored
+    assert (again.memory.restored, again.memory.withdrawn) == ((), ())
+    assert again.memory.head == first.memory.head
+
+
+def test_an_evolution_goes_on_from_what_was_restored(evolved: tuple[Settings, Parts]) -> None:
+    settings, parts = evolved
+    _, told, _ = served(settings)
+    restore_generation(settings, told, parts=parts)
+    report = evolve(settings, objective=QUIRKS, recipe="stateless", parts=parts)
+    assert report.generations == {"before": told, "served": told}
+
+
+def test_another_namespace_stays_as_it_is(evolved: tuple[Settings, Parts]) -> None:
+    settings, parts = evolved
+    with VectorMemory(settings.home / "memory", embedder="hashing") as memory:
+        from agentevo_memory import Draft
+
+        other = memory.insert(Draft(text="a fact of others", namespace=("others",))).id
+    restore_generation(settings, served(settings)[0], parts=parts)
+    with VectorMemory(settings.home / "memory", embedder="hashing") as memory:
+        assert memory.get(other).status == "active"
+
+
+def test_a_refused_generation_is_not_restored(
+    evolved: tuple[Settings, Parts], believer: Any
+) -> None:
+    settings, parts = evolved
+    log = GenerationLog(settings.home / "generations.sqlite")
+    present = log.get("served")
+    refused = log.create(type(present)(present.base_sha256), parent=None)
+    log.refuse(refused, {})
+    with pytest.raises(GenerationError, match="refused by the gate"):
+        restore_generation(settings, refused, parts=parts)
+
+
+def test_another_base_model_is_refused_and_nothing_changes(
+    evolved: tuple[Settings, Parts], believer: Any
+) -> None:
+    settings, parts = evolved
+    before = retrieved(settings)
+    other = Parts(believer(reads_notes=True), "hashing", parts.distiller)
+    replaced = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"spec": "scripted:wrong"})}
+    )
+    with pytest.raises(RunError, match="was replaced"):
+        restore_generation(replaced, served(settings)[1], spec="scripted:wrong", parts=other)
+    assert retrieved(settings) == before
+
+
+def test_another_memory_is_refused(evolved: tuple[Settings, Parts], tmp_path: Path) -> None:
+    settings, parts = evolved
+    moved = settings.memory.model_copy(update={"path": tmp_path / "elsewhere"})
+    other = settings.model_copy(update={"memory": moved})
+    with pytest.raises(RecordError, match="never was at event"):
+        restore_generation(other, served(settings)[1], parts=parts)
