@@ -3,13 +3,13 @@
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from agentevo.episode.context import EpisodeContext
 from agentevo.episode.nodes import aact, act, execute, grade, recall
 from agentevo.episode.state import EpisodeInput, EpisodeOutput, EpisodeState
+from agentevo.episode.step import Step
 
 EpisodeBuilder: TypeAlias = StateGraph[EpisodeState, EpisodeContext, EpisodeInput, EpisodeOutput]
 EpisodeGraph: TypeAlias = CompiledStateGraph[
@@ -29,14 +29,12 @@ def build_episode_graph() -> EpisodeBuilder:
         input_schema=EpisodeInput,
         output_schema=EpisodeOutput,
     )
-    builder.add_node("recall", recall)
-    builder.add_node("act", RunnableLambda(act, aact))
-    builder.add_node("execute", execute)
+    on, anywhere = ("act", "grade"), ("act", "execute", "grade")
+    builder.add_node("recall", Step(recall, after_recall), destinations=on)
+    builder.add_node("act", Step(act, after_act, ado=aact), destinations=anywhere)
+    builder.add_node("execute", Step(execute, after_execute), destinations=on)
     builder.add_node("grade", grade)
     builder.add_edge(START, "recall")
-    builder.add_conditional_edges("recall", after_recall)
-    builder.add_conditional_edges("act", after_act)
-    builder.add_conditional_edges("execute", after_execute)
     builder.add_edge("grade", END)
     return builder
 

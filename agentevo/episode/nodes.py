@@ -5,7 +5,6 @@ failure and leads to `grade`, so an episode always ends with a verdict.
 """
 
 import time
-from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -18,18 +17,19 @@ from agentevo.episode.context import EpisodeContext
 from agentevo.episode.failure import failure, is_broken, recorded_failures
 from agentevo.episode.outcome import outcome_of
 from agentevo.episode.state import EpisodeState, GradeState, Usage, task_of
+from agentevo.episode.step import Update
 from agentevo.episode.stream import stream_acted, stream_executed, stream_graded, stream_started
 from agentevo.prompts import render_system
 
-Update = dict[str, Any]
 NUDGE = "Use one of your tools: text alone does nothing here."
 _UNUSED = Usage(
     input_tokens=0, output_tokens=0, model_s=0.0, environment_s=0.0, active_s=0.0, graph_steps=0
 )
 
 
-def recall(state: EpisodeState, runtime: Runtime[EpisodeContext]) -> Update:
+def recall(state: EpisodeState) -> Update:
     """Start the episode: reset the environment, recall from memory, open the conversation."""
+    runtime = get_runtime(EpisodeContext)
     context, task, started = runtime.context, task_of(state), time.perf_counter()
     update: Update = {"actions": 0, "done": False, "nudged": False, "recalled": []}
     with recorded_failures(update, "environment"):
@@ -75,9 +75,10 @@ async def aact(state: EpisodeState) -> Update:
     return _acted(state, update, answer, time.perf_counter() - started)
 
 
-def execute(state: EpisodeState, runtime: Runtime[EpisodeContext]) -> Update:
+def execute(state: EpisodeState) -> Update:
     """Do the tool calls of the last answer in the environment, in order."""
-    context, started, update = runtime.context, time.perf_counter(), Update()
+    runtime, started, update = get_runtime(EpisodeContext), time.perf_counter(), Update()
+    context = runtime.context
     calls = calls_of(state["messages"][-1], f"{state['episode_id']}/{state['actions']}")
     results = []
     with recorded_failures(update, "environment"):

@@ -8,13 +8,21 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import WRITES_IDX_MAP
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+)
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
@@ -30,32 +38,69 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 
 
-class RunSaver(SqliteSaver):
-    """LangGraph's SQLite saver with one flush per step instead of two.
+@dataclass(frozen=True, slots=True)
+class _Writes:
+    """What a task wrote: the arguments of `put_writes`."""
 
-    What a step wrote is kept until the checkpoint that follows it, and committed with that. A
-    process that dies in between does the step again, as if it had died a moment earlier. After a
-    failed write the saver refuses further ones, so that no checkpoint can be stored without the
-    writes that it builds on.
+    config: RunnableConfig
+    writes: Sequence[tuple[str, Any]]
+    task_id: str
+    task_path: str
+
+
+class RunSaver(SqliteSaver):
+    """LangGraph's SQLite saver with one transaction per step.
+
+    What the tasks of a step wrote is held until the checkpoint that follows it and is stored with
+    that, all or nothing, so a killed process does its last step again as if it had died a moment
+    earlier. Of these writes only those are stored that the checkpoint does not repeat (messages).
+    Interrupts and errors are stored at once, with all that is held. After a failed write the saver
+    refuses further ones.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
-        self._deferring = threading.local()
+        self._serial = threading.RLock()
+        self._depth = 0
+        self._held: dict[tuple[str, str], list[_Writes]] = {}
         self._broken: sqlite3.Error | None = None
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        """Give a cursor; commit at the end, except for the writes of a step."""
-        if self._broken is not None:
-            raise sqlite3.OperationalError(f"after an earlier failure: {self._broken}")
-        try:
-            commit = transaction and not getattr(self._deferring, "on", False)
-            with super().cursor(transaction=commit) as cursor:
-                yield cursor
-        except sqlite3.Error as error:
-            self._broken = error
-            raise
+        """Give a cursor. The outermost of a thread commits at its end, and rolls back errors."""
+        with self._serial:
+            if self._broken is not None:
+                raise sqlite3.OperationalError(f"after an earlier failure: {self._broken}")
+            self._depth += 1
+            try:
+                self.setup()
+                with closing(self.conn.cursor()) as cursor:
+                    yield cursor
+                if transaction and self._depth == 1:
+                    self.conn.commit()
+            except BaseException as error:
+                self._broken = error if isinstance(error, sqlite3.Error) else None
+                self.conn.rollback()
+                raise
+            finally:
+                self._depth -= 1
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with what its tasks wrote."""
+        self._store_held(_thread(config))
+        return super().get_tuple(config)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint, and with it what the step before it wrote."""
+        with self.cursor():
+            self._store_held(_thread(config), before=config, repeated=checkpoint["channel_values"])
+            return super().put(config, checkpoint, metadata, new_versions)
 
     def put_writes(
         self,
@@ -64,12 +109,36 @@ class RunSaver(SqliteSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Keep what a task wrote; durable at once only for interrupts, errors and the like."""
-        self._deferring.on = not any(channel in WRITES_IDX_MAP for channel, _ in writes)
-        try:
-            super().put_writes(config, writes, task_id, task_path)
-        finally:
-            self._deferring.on = False
+        """Hold what a task wrote; store it at once if there are interrupts, errors or the like."""
+        held = _Writes(config, writes, task_id, task_path)
+        self._held.setdefault(_thread(config), []).append(held)
+        if any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            self._store_held(_thread(config))
+
+    def flush(self) -> None:
+        """Store all that is held, which is something only when a graph was interrupted."""
+        for thread in list(self._held):
+            self._store_held(thread)
+
+    def _store_held(
+        self,
+        thread: tuple[str, str],
+        *,
+        before: RunnableConfig | None = None,
+        repeated: Container[str] = (),
+    ) -> None:
+        """Store what is held; without channels in `repeated` if it belongs to `before`."""
+        if thread not in self._held:
+            return
+        with self.cursor():
+            for held in self._held.pop(thread):
+                writes = held.writes
+                if before is not None and get_checkpoint_id(before) == get_checkpoint_id(
+                    held.config
+                ):
+                    writes = [write for write in writes if write[0] not in repeated]
+                if writes:
+                    super().put_writes(held.config, writes, held.task_id, held.task_path)
 
 
 class Ledger:
@@ -126,7 +195,9 @@ def open_checkpoints(
             connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS:d}")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={synchronous}")
-            yield RunSaver(connection)
+            saver = RunSaver(connection)
+            yield saver
+            saver.flush()
     except sqlite3.Error as error:
         raise RunError(
             f"cannot use {str(path)!r}: {error}; what was recorded so far is kept. When the cause "
@@ -140,3 +211,9 @@ def read_ledger(path: Path) -> Iterator[Ledger]:
     """Open the ledger of a run that another process may be writing."""
     with open_checkpoints(path) as saver:
         yield Ledger(saver)
+
+
+def _thread(config: RunnableConfig) -> tuple[str, str]:
+    """Return the thread and the namespace of a configuration."""
+    chosen = config["configurable"]
+    return str(chosen["thread_id"]), str(chosen.get("checkpoint_ns", ""))

@@ -14,6 +14,8 @@ from typing import Self
 from agentevo.errors import RunError
 from agentevo.events import Event
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class EventLog:
     """Appends events to a file and passes each on to a listener. Safe for threads.
@@ -45,7 +47,7 @@ class EventLog:
         Raises:
             RunError: The file cannot be written (a full disk); it holds whole lines only.
         """
-        line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = _encode(event).encode() + b"\n"
         with self._lock:
             try:
                 written = os.write(self._descriptor, line)
