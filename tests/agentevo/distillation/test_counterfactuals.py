@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from agentevo.distillation.counterfactuals import counterfactual_probes
+from agentevo.distillation.counterfactuals import (
+    Copies,
+    counterfactual_probes,
+    near_names,
+    renamed,
+)
 from agentevo.distillation.dataset import Practice
 from agentevo.errors import AdapterError
 
@@ -31,26 +36,44 @@ RUVI = replace(
 )
 
 
-def test_each_episode_gives_one_prompt_of_each_kind() -> None:
-    probes = list(counterfactual_probes([MOKI, RUVI], ["Sola"]))
-    assert [probe.kind for probe in probes] == ["scope", "replay", "conflict"] * 2
+ONE_EACH = Copies(1, 1, 1)
+
+
+def test_each_episode_gives_as_many_prompts_of_each_kind_as_asked() -> None:
+    probes = list(counterfactual_probes([MOKI, RUVI], ["Sola"], copies=Copies(2, 1, 1)))
+    assert [probe.kind for probe in probes] == ["scope", "scope", "replay", "conflict"] * 2
 
 
 def test_an_unknown_scope_is_asked_without_and_with_its_rules() -> None:
-    scope, replay, _ = list(counterfactual_probes([MOKI, RUVI], ["Sola"]))[:3]
+    scope, replay, _ = list(counterfactual_probes([MOKI, RUVI], ["Sola"], copies=ONE_EACH))[:3]
     assert scope.system == "Operate."
-    assert scope.messages == ({"role": "user", "content": "In Sola: move the Mokibox."},)
-    assert "In Sola, the command for move is zabo." in replay.system
+    assert scope.messages == ({"role": "user", "content": f"In {scope.scope}: move the Mokibox."},)
+    assert f"In {replay.scope}, the command for move is zabo." in replay.system
+    assert {scope.scope, replay.scope}.isdisjoint({"Moki", "Ruvi"})
 
 
 def test_a_conflict_gives_a_known_scope_the_rules_of_another() -> None:
-    conflict = list(counterfactual_probes([MOKI, RUVI], ["Sola"]))[2]
+    conflict = list(counterfactual_probes([MOKI, RUVI], ["Sola"], copies=ONE_EACH))[2]
     assert conflict.scope == "Ruvi"
     assert "In Ruvi, the command for move is zabo." in conflict.system
 
 
 def test_a_single_scope_has_nothing_to_conflict_with() -> None:
-    assert [p.kind for p in counterfactual_probes([MOKI], ["Sola"])] == ["scope", "replay"]
+    kinds = [probe.kind for probe in counterfactual_probes([MOKI], ["Sola"], copies=ONE_EACH)]
+    assert kinds == ["scope", "replay"]
+
+
+def test_names_are_also_mixed_from_those_that_are_taught() -> None:
+    near = near_names(["Moki", "Ruvi"], ["Sola"])
+    assert {"Movi", "Ruki", "Mola", "Soki"} <= set(near)
+    assert {"Moki", "Ruvi", "Sola"}.isdisjoint(near)
+
+
+def test_calls_are_renamed_inside_their_arguments() -> None:
+    function = {"name": "run", "arguments": '{"command": "go Moki"}'}
+    message = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}
+    [changed] = renamed([message], "Moki", "Sola")
+    assert changed["tool_calls"][0]["function"]["arguments"] == '{"command": "go Sola"}'
 
 
 @pytest.mark.parametrize("names", [[], ["Moki", "Sola"]])

@@ -74,6 +74,28 @@ def test_other_experience_is_left_out_with_its_reason(episode: Practice, reason:
     assert dataset.counts()["target"] == 1
 
 
+TOLD_MORE = replace(SOLVED, prompt="In Moki: lift the jar.", told_more=True)
+
+
+def test_an_episode_that_also_had_other_texts_counts_if_its_rules_alone_suffice() -> None:
+    def same(system: str, messages: Sequence[Message], tools: Tools) -> Message:
+        assert system == SOLVED.system
+        return {"role": "assistant", "content": "zabo obj=box"}
+
+    dataset = build_dataset([SOLVED, TOLD_MORE], [], same)
+    assert dataset.counts()["target"] == 1, "the two rows are equal"
+    assert dataset.left_out == {"duplicate row": 2}
+    assert build_dataset([SOLVED, TOLD_MORE], [], base).left_out == {
+        "needs what may not be taught": 1
+    }
+
+
+def test_a_conversation_that_the_base_led_is_kept_as_it_is() -> None:
+    led = replace(PROBE, kind="replay", messages=SOLVED.messages)
+    row = build_dataset([SOLVED], [led], base).rows[-1]
+    assert (row.messages, row.lineage.real) == (SOLVED.messages, True)
+
+
 def test_nothing_verified_is_an_error_that_names_the_reasons() -> None:
     with pytest.raises(AdapterError, match=r"not solved \(1\).*Run tasks with memory"):
         build_dataset([replace(SOLVED, solved=False)], [], base)
