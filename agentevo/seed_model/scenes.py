@@ -19,6 +19,8 @@ from agentevo_environments.packs.quirks.worlds import (
 MOST_PER_JOB = 4
 NONE_NEEDED = 0.12
 """Share of jobs that meet no quirk."""
+LATER = 0.4
+"""Share of other worlds' rules that stand after the world's own rule on the same subject."""
 ALIKE = 0.5
 """Share of other worlds in a prompt whose names share a syllable with the world's own."""
 
@@ -107,7 +109,10 @@ def add_foreign(source: Source, scene: Scene, slots: Sequence[str]) -> None:
             name = _other_name(source, scene.world.name)
         slot = random.choice(slots if source.chance(0.9) else all_slots())
         other = World(name, draw_quirks(random, [slot], reserved=source.reserved))
-        scene.rules.insert(random.randint(0, len(scene.rules)), other.rule(slot))
+        own = scene.world.rule(slot)
+        later = own in scene.rules and source.chance(LATER)
+        first = scene.rules.index(own) + 1 if later else 0
+        scene.rules.insert(random.randint(first, len(scene.rules)), other.rule(slot))
 
 
 def _other_name(source: Source, name: str) -> str:

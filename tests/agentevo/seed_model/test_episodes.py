@@ -31,7 +31,7 @@ from agentevo_environments.packs.quirks import names, service
 from agentevo_environments.packs.quirks.jobs import Job, commands, draw_job
 from agentevo_environments.packs.quirks.prompts import task_prompt
 from agentevo_environments.packs.quirks.worlds import World, is_held_out
-from agentevo_environments.task import Task
+from agentevo_environments.task import Task, TaskId
 
 KIND = {"is": "command", "needs": "step", "takes": "flag"}
 seeds = st.integers(0, 10**9)
@@ -115,7 +115,7 @@ def turns_of(transcript: Transcript) -> Iterator[tuple[str, str, bool]]:
 
 def gold(before: str, world: str, job: Job) -> str:
     """Return what is right to say next, read off the conversation alone."""
-    beliefs = {}
+    beliefs: dict[str, str] = {}
     for slot in job.slots:
         kind, key = slot.split(" ")
         told = re.findall(rf"\n- In {world} {key} {service.RELATIONS[kind]} (\S+)", before)
@@ -220,7 +220,7 @@ def test_judgements_are_asked_in_the_words_of_the_runtime(seed: int) -> None:
     source, echo = Source(Random(seed), LEVELS[HARDEST]), Echo()
     job = draw_job(source.random)
     question = draw_judgement(source, task_prompt("Moki", job), job).question
-    task = Task("x", task_prompt("Moki", job))
+    task = Task(TaskId("x"), task_prompt("Moki", job))
     attempt = question.split("\nAttempt:\n")[1].rsplit("\n\n", 1)[0]
     principle = question.split("\n\nTask:")[0].removeprefix("Principle: ")
     Judge(echo).assess(Solution(task, attempt))
