@@ -11,12 +11,16 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
+from agentevo.errors import RunError
 from agentevo.runs.checkpoints import open_checkpoints
 
 
 def join(old: list[str], updates: list[list[str]]) -> list[str]:
     """Append every update."""
     return [*old, *(entry for update in updates for entry in update)]
+
+
+CONFIG: Any = {"configurable": {"thread_id": "t"}}
 
 
 class State(TypedDict, total=False):
@@ -54,19 +58,19 @@ def channels(path: Path) -> list[str]:
 
 
 def test_a_step_stores_only_the_writes_that_its_checkpoint_does_not_repeat(tmp_path: Path) -> None:
-    path, config = tmp_path / "c.sqlite", {"configurable": {"thread_id": "t"}}
+    path = tmp_path / "c.sqlite"
     with open_checkpoints(path) as saver:
-        chain(saver, 4).invoke({"number": 0}, config, durability="sync")
+        chain(saver, 4).invoke({"number": 0}, CONFIG, durability="sync")
     stored = channels(path)
     assert stored.count("words") == 4
     assert "number" not in stored
     with open_checkpoints(path) as saver:
-        values = chain(saver, 4).get_state(config).values
+        values = chain(saver, 4).get_state(CONFIG).values
     assert values == {"number": 4, "words": ["word1", "word2", "word3", "word4"], "done": []}
 
 
 def test_what_a_step_wrote_is_invisible_until_its_checkpoint(tmp_path: Path) -> None:
-    path, config = tmp_path / "c.sqlite", {"configurable": {"thread_id": "t"}}
+    path = tmp_path / "c.sqlite"
     seen: list[tuple[int, int]] = []
 
     def look() -> None:
@@ -79,26 +83,26 @@ def test_what_a_step_wrote_is_invisible_until_its_checkpoint(tmp_path: Path) -> 
         connection.close()
 
     with open_checkpoints(path) as saver:
-        chain(saver, 5, look).invoke({"number": 0}, config, durability="sync")
+        chain(saver, 5, look).invoke({"number": 0}, CONFIG, durability="sync")
     assert seen == [(step, step) for step in range(5)]
 
 
 def test_a_checkpoint_that_cannot_be_stored_takes_its_writes_along(tmp_path: Path) -> None:
-    path, config = tmp_path / "c.sqlite", {"configurable": {"thread_id": "t"}}
+    path = tmp_path / "c.sqlite"
     with open_checkpoints(path) as saver:
-        chain(saver, 3).invoke({"number": 0}, config, durability="sync")
-        before = channels(path)
+        chain(saver, 3).invoke({"number": 0}, CONFIG, durability="sync")
+    before = channels(path)
+    with pytest.raises(RunError, match="full"), open_checkpoints(path) as saver:
         saver.conn.execute(
             "CREATE TEMP TRIGGER full BEFORE INSERT ON main.checkpoints "
             "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
         )
-        with pytest.raises(sqlite3.Error, match="full"):
-            chain(saver, 6).invoke({"number": 0}, config, durability="sync")
+        chain(saver, 6).invoke({"number": 0}, CONFIG, durability="sync")
     assert channels(path) == before
 
 
 def test_an_interrupt_is_stored_with_what_its_siblings_have_done(tmp_path: Path) -> None:
-    path, config = tmp_path / "c.sqlite", {"configurable": {"thread_id": "t"}}
+    path = tmp_path / "c.sqlite"
     calls: list[str] = []
 
     def work(state: State) -> State:
@@ -114,7 +118,7 @@ def test_an_interrupt_is_stored_with_what_its_siblings_have_done(tmp_path: Path)
     builder.add_edge(START, "work")
     builder.add_edge(START, "ask")
     with open_checkpoints(path) as saver:
-        builder.compile(checkpointer=saver).invoke({"number": 1}, config)
+        builder.compile(checkpointer=saver).invoke({"number": 1}, CONFIG)
     with open_checkpoints(path) as saver:
-        values = builder.compile(checkpointer=saver).invoke(Command(resume="yes"), config)
+        values = builder.compile(checkpointer=saver).invoke(Command(resume="yes"), CONFIG)
     assert (sorted(values["done"]), calls) == (["work", "yes"], ["work"])
