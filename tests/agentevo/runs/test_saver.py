@@ -48,6 +48,16 @@ def chain(saver: SqliteSaver, steps: int, look: Any = lambda: None) -> Any:
     return builder.compile(checkpointer=saver)
 
 
+def run_on_a_full_disk(path: Path) -> None:
+    """Count on with a database that stores writes, but no checkpoint any more."""
+    with open_checkpoints(path) as saver:
+        saver.conn.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON main.checkpoints "
+            "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+        chain(saver, 6).invoke({"number": 0}, CONFIG, durability="sync")
+
+
 def channels(path: Path) -> list[str]:
     """Return the channels of the stored writes, as another process sees them."""
     connection = sqlite3.connect(path)
@@ -92,12 +102,8 @@ def test_a_checkpoint_that_cannot_be_stored_takes_its_writes_along(tmp_path: Pat
     with open_checkpoints(path) as saver:
         chain(saver, 3).invoke({"number": 0}, CONFIG, durability="sync")
     before = channels(path)
-    with pytest.raises(RunError, match="full"), open_checkpoints(path) as saver:
-        saver.conn.execute(
-            "CREATE TEMP TRIGGER full BEFORE INSERT ON main.checkpoints "
-            "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
-        )
-        chain(saver, 6).invoke({"number": 0}, CONFIG, durability="sync")
+    with pytest.raises(RunError, match="full"):
+        run_on_a_full_disk(path)
     assert channels(path) == before
 
 
