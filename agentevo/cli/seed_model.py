@@ -94,6 +94,10 @@ def train(
     tokens: Annotated[int, typer.Option(min=0, help="Token budget; resumes bit-exactly.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and episodes.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = 1e-3,
+    plateau: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Share of the budget at the peak rate.")
+    ] = 0.3,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -107,7 +111,15 @@ def train(
     from agentevo.seed_model.settings import TrainingSettings
     from agentevo.seed_model.trainer import train as run_training
 
-    settings = TrainingSettings(minutes=minutes, tokens=tokens, seed=seed, device=device)
+    settings = TrainingSettings(
+        minutes=minutes,
+        tokens=tokens,
+        seed=seed,
+        device=device,
+        rate=rate,
+        embedding_rate=rate,
+        plateau=plateau,
+    )
     checkpoint = out.with_suffix(".checkpoint")
     with _Progress() as progress:
         training = run_training(settings, checkpoint, on_report=progress, resume=resume)

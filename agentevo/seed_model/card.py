@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevo.seed_model.provenance import stage_of
+from agentevo.seed_model.settings import TrainingSettings
 from agentevo_environments.packs.quirks.difficulty import SEEDS
 from agentevo_environments.packs.quirks.worlds import HELD_OUT_COMBINATIONS, HELD_OUT_KINDS
 
@@ -43,7 +44,7 @@ def make_card(
         "steps": step,
         "training_s": round(training["elapsed_s"]),
         "settings": dict(training["settings"]),
-        "command": _command(training["settings"]),
+        "command": _command(training),
         "stages": [*training.get("stages", []), stage_of(training)],
         "note": note,
         "commit": _commit(),
@@ -51,13 +52,17 @@ def make_card(
     }
 
 
-def _command(settings: Mapping[str, Any]) -> str:
-    budget = (
-        f"--tokens {settings['tokens']}"
-        if settings["tokens"]
-        else f"--minutes {settings['minutes']:g}"
-    )
-    return f"agentevo seed-model train {budget} --seed {settings['seed']} --device {settings['device']}"
+def _command(training: Mapping[str, Any]) -> str:
+    """Return the command of the last stage."""
+    settings, usual = training["settings"], TrainingSettings(tokens=1)
+    words = ["agentevo seed-model train"]
+    for name in ("tokens", "minutes"):
+        words += [f"--{name} {settings[name]:.12g}"] if settings[name] else []
+    for name in ("rate", "plateau"):
+        changed = settings[name] != getattr(usual, name)
+        words += [f"--{name} {settings[name]:.12g}"] if changed else []
+    words.append(f"--seed {settings['seed']} --device {settings['device']}")
+    return " ".join([*words, *(["--resume"] if training.get("stages") else [])])
 
 
 def _commit() -> str:

@@ -51,6 +51,17 @@ def test_a_larger_budget_is_a_further_stage_and_said_not_to_be_exact(tmp_path: P
     assert 4000 <= stages[0]["until_tokens"] < stages[1]["until_tokens"]
 
 
+def test_the_card_names_the_command_of_the_last_stage(tmp_path: Path) -> None:
+    settings = replace(TINY, rate=0.002, plateau=0.0)
+    save_checkpoint(tmp_path / "x", Training(settings).state())
+    command = export(tmp_path / "x", tmp_path / "x.gguf")["command"]
+    options = "--tokens 4000 --rate 0.002 --plateau 0 --seed 0 --device cpu"
+    assert command == f"agentevo seed-model train {options}"
+    save_checkpoint(tmp_path / "x", resumed(TINY, tmp_path / "x").state())
+    command = export(tmp_path / "x", tmp_path / "x.gguf")["command"]
+    assert command == "agentevo seed-model train --tokens 4000 --seed 0 --device cpu --resume"
+
+
 def test_a_budget_in_minutes_is_said_not_to_be_exact(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "x", Training(TINY).state())
     found = resumed(replace(TINY, tokens=0, minutes=1.0), tmp_path / "x").departures
