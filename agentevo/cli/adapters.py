@@ -12,7 +12,7 @@ from agentevo.cli.context import settings_of
 from agentevo.cli.output import JsonFlag, emit, table
 
 if TYPE_CHECKING:
-    from agentevo.distillation.registry import Adapter, AdapterRegistry
+    from agentevo.distillation.registry import Activation, Adapter, AdapterRegistry
 
 app = typer.Typer(help="List and check LoRA adapters.", no_args_is_help=True)
 AdapterArgument = Annotated[str, typer.Argument(metavar="ADAPTER", help="Id, or its beginning.")]
@@ -95,8 +95,7 @@ def activate(
     """
     registry = _registry(ctx)
     entry = registry.activate(None if adapter == "base" else registry.get(adapter).id, reason)
-    human = f"active: {entry.adapter_id or 'base'}"
-    emit(ctx, {"id": entry.adapter_id, "reason": reason}, as_json=as_json, human=human)
+    _served(ctx, registry, entry, as_json=as_json)
 
 
 @app.command()
@@ -105,9 +104,8 @@ def rollback(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
     Example: agentevo adapters rollback
     """
-    entry = _registry(ctx).rollback()
-    human = f"active: {entry.adapter_id or 'base'}"
-    emit(ctx, {"id": entry.adapter_id, "reason": entry.reason}, as_json=as_json, human=human)
+    registry = _registry(ctx)
+    _served(ctx, registry, registry.rollback(), as_json=as_json)
 
 
 @app.command()
@@ -177,6 +175,26 @@ def gc(
     """
     removed = _registry(ctx).collect_garbage(keep)
     emit(ctx, {"removed": list(removed)}, as_json=as_json, human=f"removed {len(removed)} adapters")
+
+
+def _served(
+    ctx: typer.Context, registry: "AdapterRegistry", entry: "Activation", *, as_json: bool
+) -> None:
+    """Move the rules between prompt and weights, and tell what is served now."""
+    data: dict[str, Any] = {"id": entry.adapter_id, "reason": entry.reason}
+    human = [f"active: {entry.adapter_id or 'base'}"]
+    settings = settings_of(ctx)
+    if (settings.memory.path or settings.home / "memory").is_dir():
+        from agentevo.cli.memory_store import open_store
+        from agentevo.updating.in_weight import reconcile
+
+        shift = reconcile(open_store(ctx, None), registry)
+        data |= asdict(shift)
+        human.append(
+            f"rules: {len(shift.into_weights)} into the weights, {len(shift.into_prompt)} back into "
+            f"the prompt; the weights save {shift.tokens_saved} tokens of rules"
+        )
+    emit(ctx, data, as_json=as_json, human=human)
 
 
 def _registry(ctx: typer.Context) -> "AdapterRegistry":

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agentevo.cli.holders import advice, holders_of
 from agentevo.cli.memory_store import (
     EmbedderOption,
     NamespaceOption,
@@ -119,8 +120,10 @@ def forget(
         raise typer.BadParameter("give ids of records, or a --policy")
     if erase:
         receipt = store.erase(ids or [], actor="command line", dry_run=dry_run)
+        holders = holders_of(ctx, (*receipt.ids, *receipt.derived))
         human = f"{'would erase' if dry_run else 'erased'} {[*receipt.ids, *receipt.derived]}"
-        emit(ctx, asdict(receipt), as_json=as_json, human=human)
+        told = [human, advice(holders)] if holders else human
+        emit(ctx, {**asdict(receipt), "adapters": holders}, as_json=as_json, human=told)
         return
     check_choice("policy", policy, POLICIES)
     chosen = Policy(
@@ -132,7 +135,10 @@ def forget(
         ids=tuple(ids or ()),
     )
     done = store.forget(chosen, namespace=labels_of(store.journal, namespace), dry_run=dry_run)
-    emit(ctx, asdict(done), as_json=as_json, human=table(("record", "why"), done.forgotten))
+    holders = holders_of(ctx, [entry[0] for entry in done.forgotten])
+    shown = table(("record", "why"), done.forgotten)
+    lines = [shown, advice(holders)] if holders else shown
+    emit(ctx, {**asdict(done), "adapters": holders}, as_json=as_json, human=lines)
 
 
 def revoke(
@@ -156,8 +162,10 @@ def revoke(
     kinds: dict[str, Any] = {"origin": "origin", "run": "run", "record": "record"}
     taint = Taint(kinds[given[0][0]], given[0][1])
     done = open_store(ctx, path).revoke(taint, dry_run=dry_run)
+    holders = holders_of(ctx, (*done.quarantined, *done.already))
     human = f"quarantined {len(done.quarantined)}, out of use before {len(done.already)}"
-    emit(ctx, asdict(done), as_json=as_json, human=human)
+    told = [human, advice(holders)] if holders else human
+    emit(ctx, {**asdict(done), "adapters": holders}, as_json=as_json, human=told)
 
 
 def promote(

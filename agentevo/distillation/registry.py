@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -155,14 +155,10 @@ class AdapterRegistry:
             listing = ", ".join(self.ids()) or "none; make one with `agentevo distill run`"
             reason = "matches several adapters" if matches else "is not a registered adapter"
             raise AdapterError(f"{prefix!r} {reason}; registered: {listing}")
-        folder = self.root / matches[0]
+        folder, manifest = self.root / matches[0], self._manifest(matches[0])
         try:
-            value = json.loads((folder / "manifest.json").read_text())
-            for name in ("rule_ids", "record_ids", "parents"):
-                value[name] = tuple(value[name])
-            manifest = Manifest(**value)
             intact = sha256_of(folder / "adapter.gguf") == manifest.adapter_sha256
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
             raise AdapterError(
                 f"adapter {matches[0]} is damaged: {error}; distil it again"
             ) from error
@@ -231,13 +227,26 @@ class AdapterRegistry:
                 shutil.rmtree(leftover, ignore_errors=True)
         return removed
 
-    def holders_of(self, record_id: str) -> Sequence[str]:
-        """Return the ids of the adapters whose rows descend from a memory record."""
-        return [
-            identifier
-            for identifier in self.ids()
-            if record_id in self.get(identifier).manifest.record_ids
-        ]
+    def holding(self, record_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        """Return the adapters whose rows descend from some of the records, with those records."""
+        asked = set(record_ids)
+        found = {
+            name: tuple(sorted(asked.intersection(self._manifest(name).record_ids)))
+            for name in self.ids()
+        }
+        return {name: held for name, held in found.items() if held}
+
+    def _manifest(self, identifier: str) -> Manifest:
+        """Return what was written down of a registered adapter; its files are not checked."""
+        try:
+            value = json.loads((self.root / identifier / "manifest.json").read_text())
+            for name in ("rule_ids", "record_ids", "parents"):
+                value[name] = tuple(value[name])
+            return Manifest(**value)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AdapterError(
+                f"adapter {identifier} is damaged: {error}; distil it again"
+            ) from error
 
 
 def sha256_of(path: Path) -> str:

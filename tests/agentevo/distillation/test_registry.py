@@ -32,8 +32,8 @@ def test_a_registered_adapter_is_read_back_whole(registry: AdapterRegistry, tmp_
     adapter = registry.get(identifier[:6])
     assert adapter.manifest.rule_ids == ("r1",)
     assert adapter.gguf.read_bytes() == b"one"
-    assert registry.holders_of("e1") == [identifier]
-    assert registry.holders_of("e2") == []
+    assert registry.holding(["e1", "e2"]) == {identifier: ("e1",)}
+    assert registry.holding(["e2"]) == {}
 
 
 def test_the_same_weights_register_once(registry: AdapterRegistry, tmp_path: Path) -> None:
