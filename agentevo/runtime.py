@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from agentevo.config import Settings
-from agentevo.distillation.serving import serve_active
 from agentevo.errors import ConfigError, RunError
 from agentevo.events import Event
 from agentevo.models import AnyModel, init_model
