@@ -58,6 +58,7 @@ class ContextShape:
         cells: Tokens of all sequences together.
         n_batch: Most tokens of one decode.
         n_threads: Threads that compute.
+        flash_attention: Whether to use the kernels that are faster with many sequences.
     """
 
     n_ctx: int
@@ -65,6 +66,7 @@ class ContextShape:
     cells: int
     n_batch: int
     n_threads: int
+    flash_attention: bool = True
 
     @property
     def unified(self) -> bool:
@@ -92,6 +94,8 @@ class Context:
         params.n_seq_max = shape.sequences
         params.n_threads = params.n_threads_batch = shape.n_threads
         params.kv_unified = shape.unified
+        if not shape.flash_attention:
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True
         self._model = model
         self._applied: AdapterSet | None = None

@@ -30,6 +30,9 @@ class EngineSettings:
         cache_bytes: Memory for saved prompt states; 0 switches their reuse off.
         max_waiting: Requests that may wait before further ones are refused.
         turn_s: Seconds that one adapter set may take while another one waits.
+        flash_attention: Whether to use the kernels that are faster with many requests. They round
+            differently for prompts computed in parts of different sizes; without them, what is
+            cached or computed beside an answer changes it less, on some processors by no bit.
     """
 
     n_ctx: int | None = None
@@ -40,6 +43,7 @@ class EngineSettings:
     cache_bytes: int = 256 << 20
     max_waiting: int = 1024
     turn_s: float = 0.025
+    flash_attention: bool = True
 
     def __post_init__(self) -> None:
         """Refuse sizes out of range.
@@ -72,6 +76,7 @@ def shape_of(model: LlamaModel, settings: EngineSettings) -> ContextShape:
         cells=max(n_ctx, min(full, affordable)),
         n_batch=max(settings.n_batch, settings.max_sequences),
         n_threads=settings.n_threads or (1 if small else os.cpu_count() or 1),
+        flash_attention=settings.flash_attention,
     )
 
 

@@ -60,7 +60,7 @@ def parse_uri(uri: str) -> ModelUri:
         elif name == "gpu_layers":
             gpu_layers = _number(name, text, int)
         elif name in _SETTINGS:
-            settings[name] = _number(name, text, float if name == "turn_s" else int)
+            settings[name] = _setting(name, text)
         elif name in _SAMPLING:
             sampling[name] = _number(name, text, _SAMPLING[name])
         else:
@@ -111,6 +111,14 @@ def _lora(text: str) -> tuple[str, float]:
     if colon and not Path(text).exists():
         return path, _number("lora", scale, float)
     return text, 1.0
+
+
+def _setting(name: str, text: str) -> Any:
+    if name == "flash_attention":
+        if text not in ("0", "1"):
+            raise ModelError(f"{name} is {text!r}; allowed: 0 (off) or 1 (on)")
+        return text == "1"
+    return _number(name, text, float if name == "turn_s" else int)
 
 
 def _number(name: str, text: str, kind: type) -> Any:

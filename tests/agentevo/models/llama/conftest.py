@@ -1,6 +1,7 @@
 """A real model file, engines on it, adapters for it, and tiny models of other architectures."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,20 +11,29 @@ import pytest
 from numpy.typing import NDArray
 
 from agentevo.distillation.export import AdapterHeader, LoraPair, permute, write_adapter
+from agentevo.models.llama.adapters import AdapterSet
 from agentevo.models.llama.engine import LlamaEngine
 from agentevo.models.llama.model import LlamaModel
 from agentevo.models.llama.request import Completion, EngineRequest
 from agentevo.models.llama.sampling import SamplingOptions
+from agentevo.models.llama.template import ChatTemplate
+from agentevo.prompts import render_system
+from agentevo.recall import Recalled
+from agentevo_environments.packs.quirks.prompts import INSTRUCTIONS
 
 ROOT = Path(__file__).parents[4]
-SYSTEM = (
-    "You operate a machine with the tool run.\nRules:\n- In Moki, the command for move is zabo."
-)
-PROMPT = (
-    f"<|im_start|>system\n{SYSTEM}\nTools: run<|im_end|>\n<|im_start|>user\n"
-    "In Moki: move the {} box to the shelf.<|im_end|>\n<|im_start|>assistant\n"
-)
 COLORS = ("red", "blue", "green", "white", "black", "gray")
+RUN = {
+    "type": "function",
+    "function": {
+        "name": "run",
+        "description": "Run a command.",
+        "parameters": {"type": "object", "properties": {"command": {"type": "string"}}},
+    },
+}
+# Batches of other shapes round differently: measured, up to 0.001 nats with real adapters
+# (test_adapters.py checks it); answers of another adapter are 7 nats away and more.
+NEAR_TIE_NATS = 0.02
 
 Array = NDArray[np.float32]
 
@@ -66,13 +76,31 @@ def engine(weights: LlamaModel) -> Iterator[LlamaEngine]:
         yield engine
 
 
+def system_prompt(word: str | None) -> str:
+    """Return what the seed model's own environment and runtime tell it, with one rule or none."""
+    rule = Recalled("r1", "rule", f"In Moki move is {word}", 1.0, trusted=True)
+    return render_system(INSTRUCTIONS, [rule] if word else [])
+
+
+def task_of(color: str) -> str:
+    return f"In Moki: move the {color} box to the shelf."
+
+
 @pytest.fixture(scope="session")
 def make_request(weights: LlamaModel) -> Callable[..., EngineRequest]:
-    def make(color: str = "red", **options: Any) -> EngineRequest:
+    """A task in the seed model's own format; `word` is what the rule in the prompt says."""
+    template = ChatTemplate.of(weights)
+
+    def make(color: str = "red", word: str | None = "zabo", **options: Any) -> EngineRequest:
         fields = {k: options.pop(k) for k in ("adapters", "client", "timeout_s") if k in options}
         options.setdefault("max_tokens", 60)
-        tokens = tuple(weights.vocabulary.tokenize(PROMPT.format(color)))
-        return EngineRequest(tokens, SamplingOptions(**options), **fields)
+        said = [
+            {"role": "system", "content": system_prompt(word)},
+            {"role": "user", "content": task_of(color)},
+        ]
+        return EngineRequest(
+            tuple(template.tokens(said, [RUN])), SamplingOptions(**options), **fields
+        )
 
     return make
 
@@ -107,6 +135,65 @@ def make_adapter(
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def distilled(
+    weights: LlamaModel,
+    make_request: Callable[..., EngineRequest],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, AdapterSet]:
+    """Real adapters: each was distilled from another rule and answers with its word."""
+    made = {}
+    for seed, word in enumerate(("kule", "vogi", "mane")):
+        path = tmp_path_factory.mktemp("distilled") / f"{word}.gguf"
+        with LlamaEngine(weights) as engine:
+            asked = [engine.submit(make_request(c, word, max_tokens=100)) for c in COLORS]
+            answers = [g.result(60).text for g in asked]
+        with warnings.catch_warnings():
+            # peft asks transformers for a name that transformers is about to drop
+            warnings.simplefilter("ignore", FutureWarning)
+            _distil(weights, path, word, answers, seed)
+        made[word] = AdapterSet.of({weights.adapters.load(path).id: 1.0})
+    return made
+
+
+def _distil(weights: LlamaModel, path: Path, word: str, answers: list[str], seed: int) -> None:
+    from agentevo.distillation.base_model import load_base
+    from agentevo.distillation.publish import lora_layers
+    from agentevo.distillation.rows import Row
+    from agentevo.distillation.settings import TrainSettings
+    from agentevo.distillation.trainer import train
+
+    rows = []
+    for color, answer in zip(COLORS, answers, strict=True):
+        said = (
+            {"role": "user", "content": task_of(color)},
+            {"role": "assistant", "content": answer},
+        )
+        prompts = (system_prompt(word), system_prompt(None))
+        rows.append(Row("target", "Moki", *prompts, said, tools=(RUN,)))
+    base = load_base(weights.file.path)
+    settings = TrainSettings(steps=20, warmup=5, seed=seed, mix={"target": 3})
+    trained = train(base, rows, settings)
+    heads = weights.file.count("attention.head_count")
+    header = AdapterHeader("llama", heads, heads, 1.0, weights.file.sha256, word)
+    write_adapter(path, lora_layers(trained.model), header)
+
+
+@pytest.fixture(scope="session")
+def equal_up_to_near_ties() -> Callable[[Completion, Completion], bool]:
+    """Whether tokens and log-probabilities are equal up to the first place of a near-tie."""
+
+    def equal(answer: Completion, right: Completion) -> bool:
+        for a, b in zip(answer.logprobs, right.logprobs, strict=False):
+            if a.token != b.token:
+                return b.logprob - dict(b.top).get(a.token, -np.inf) < NEAR_TIE_NATS
+            if abs(a.logprob - b.logprob) > NEAR_TIE_NATS:
+                return False
+        return answer.tokens == right.tokens
+
+    return equal
 
 
 @pytest.fixture(scope="session")
