@@ -31,9 +31,10 @@ RUN = {
         "parameters": {"type": "object", "properties": {"command": {"type": "string"}}},
     },
 }
-# Batches of other shapes round differently: measured, up to 0.001 nats with real adapters
-# (test_adapters.py checks it); answers of another adapter are 7 nats away and more.
-NEAR_TIE_NATS = 0.02
+# Batches of other shapes round differently. With this model, logits then move by up to 0.3, and the
+# log-probability of a token of probability p by (1 - p) of that: measured, up to 0.01 nats on the
+# prompts compared here (test_adapters.py checks it). Another adapter's answer is 7 nats away.
+NEAR_TIE_NATS = 0.1
 
 Array = NDArray[np.float32]
 

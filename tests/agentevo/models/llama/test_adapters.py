@@ -24,7 +24,7 @@ Make = Callable[..., EngineRequest]
 MakeAdapter = Callable[..., Path]
 Equal = Callable[[Completion, Completion], bool]
 COLORS = ("red", "blue", "green")
-NEAR_TIE_NATS = 0.02
+NEAR_TIE_NATS = 0.1
 ENDLESS = 'root ::= "a" root'
 EFFECTS = (0.5, 1.0, 2.0)
 
