@@ -26,6 +26,10 @@ class RunError(AgentevoError, RuntimeError):
     """A run that cannot start, continue or be found."""
 
 
+class UnknownRunError(RunError, LookupError):
+    """A run, or an episode of it, that does not exist; the message names those that do."""
+
+
 class RunInUseError(RunError):
     """Another process is working on this run."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentevo.errors import RunError
+from agentevo.errors import UnknownRunError
 
 if TYPE_CHECKING:
     from agentevo.config import Layer, Settings
@@ -63,7 +63,7 @@ def resolve_run(home: Path, name: str) -> str:
     """Return the run id that `name` stands for; "last" is the newest run.
 
     Raises:
-        RunError: There is no run yet.
+        UnknownRunError: There is no run yet.
     """
     if name != "last":
         return name
@@ -71,7 +71,9 @@ def resolve_run(home: Path, name: str) -> str:
 
     reports = list_runs(home)
     if not reports:
-        raise RunError(f"there is no run in {str(home)!r} yet; start one with `agentevo run`")
+        raise UnknownRunError(
+            f"there is no run in {str(home)!r} yet; start one with `agentevo run`"
+        )
     return reports[0].id
 
 

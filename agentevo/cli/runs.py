@@ -10,7 +10,7 @@ import typer
 
 from agentevo.cli.context import RunArgument, resolve_run, settings_of
 from agentevo.cli.output import JsonFlag, emit, table
-from agentevo.errors import RunError
+from agentevo.errors import UnknownRunError
 from agentevo.events import Event
 from agentevo.runs.report import EpisodeResult, RunReport
 
@@ -104,7 +104,7 @@ def _find_episode(report: RunReport, name: str) -> EpisodeResult:
     names = [entry.task_id for entry in report.episodes]
     near = difflib.get_close_matches(name, names, n=3) or names[:3]
     listed = ", ".join(map(repr, near)) if near else "none is finished yet"
-    raise RunError(
+    raise UnknownRunError(
         f"run {report.id!r} has no finished episode {name!r}; there are {len(names)}, "
         f"such as: {listed}"
     )

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from agentevo.config import Settings, dump_settings, load_settings
-from agentevo.errors import RunError
+from agentevo.errors import RunError, UnknownRunError
 from agentevo.runs.lock import RunLock, is_held
 from agentevo.runs.report import RunReport
 
@@ -125,14 +125,14 @@ def open_run(home: Path, run_id: str) -> RunDirectory:
     """Return the directory of an existing run.
 
     Raises:
-        RunError: There is no such run; the message names those nearest to it.
+        UnknownRunError: There is no such run; the message names those nearest to it.
     """
     directory = RunDirectory(home.absolute() / "runs" / run_id)
     if not run_id or "/" in run_id or not directory.config.is_file():
         ids = [each.id for each in run_directories(home)]
         near = get_close_matches(run_id, ids, n=3, cutoff=0.3) or ids[:3]
         have = f"; there are: {', '.join(near)}" if near else ""
-        raise RunError(
+        raise UnknownRunError(
             f"there is no run {run_id!r} in {str(home)!r}{have}; see: agentevo runs list"
         )
     return directory

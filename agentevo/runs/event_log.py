@@ -53,7 +53,7 @@ class EventLog:
                 written = os.write(self._descriptor, line)
                 if written < len(line):
                     os.ftruncate(self._descriptor, self._size)
-                    raise OSError(f"only {written} of {len(line)} bytes were written")
+                    raise OSError(f"no space left: only {written} of {len(line)} bytes fit")
             except OSError as error:
                 raise self._cannot_write(error) from error
             self._size += len(line)

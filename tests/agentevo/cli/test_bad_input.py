@@ -1,6 +1,9 @@
 """What a newcomer gets wrong: each a clear message with the next step, and no traceback."""
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,11 +122,27 @@ def test_a_file_that_is_no_gzip_is_named(refuse: Refuse, folder: Path) -> None:
 
 def test_an_unknown_run_is_answered_with_the_nearest(invoke: Invoke, refuse: Refuse) -> None:
     for args in (("resume", "r1"), ("runs", "show", "r1"), ("run", "--from", "r1")):
-        assert "'r1'" in refuse(*args, code=1)
+        assert "'r1'" in refuse(*args)
     run_id = invoke("run", "--env", "echo_world:Echo", "--n", "1", "-q", "--json").document["data"][
         "id"
     ]
     assert run_id in invoke("resume", run_id[:-1]).err
+
+
+def test_a_sandbox_that_the_machine_refuses_says_what_to_install(folder: Path) -> None:
+    """No namespace can be made where none are left, even by root."""
+    none_left = "echo 0 > /proc/sys/user/max_user_namespaces && exec "
+    tried = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    if subprocess.run([*tried, none_left + "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespace can be made here")
+    command = shlex.join([sys.executable, "-m", "agentevo", "run", "--n", "1", "--json"])
+    done = subprocess.run(
+        [*tried, none_left + command], capture_output=True, text=True, check=False, timeout=120
+    )
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["type"]) == (1, "SandboxUnavailableError")
+    assert "install bubblewrap or use the docker sandbox" in error["message"]
+    assert [word for word in ("Traceback", "File ") if word in error["message"] + done.stderr] == []
 
 
 def test_a_sandbox_that_cannot_start_says_so_before_anything_runs(invoke: Invoke) -> None:

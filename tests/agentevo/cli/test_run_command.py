@@ -97,7 +97,7 @@ def test_without_runs_the_list_says_how_to_start_one(invoke: Invoke) -> None:
     assert "agentevo run" in invoke("runs", "list").out
     assert invoke("runs", "list", "--json").document["data"] == {"runs": []}
     outcome = invoke("runs", "show", "last")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "there is no run" in outcome.err
 
 
@@ -123,5 +123,5 @@ def test_an_unknown_episode_is_answered_with_the_nearest(
     finished: dict[str, Any], invoke: Invoke
 ) -> None:
     outcome = invoke("runs", "show", finished["data"]["id"], "--episode", "t22")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "'t2'" in outcome.err

@@ -192,23 +192,6 @@ def test_two_processes_cannot_work_on_one_run(directory: RunDirectory, make_plan
     assert carry_out(directory, make_plan()).solved == 10
 
 
-def test_a_full_disk_under_the_events_loses_nothing(
-    directory: RunDirectory, make_plan: MakePlan
-) -> None:
-    drain = Drain()
-    carry_out(
-        directory, make_plan(), on_event=stop_after(3, "episode_finished", drain), drain=drain
-    )
-    events = directory.events.read_bytes()
-    directory.events.unlink()
-    directory.events.symlink_to("/dev/full")
-    with pytest.raises(RunError, match=rf"No space left.*agentevo resume {directory.id}"):
-        carry_out(directory, make_plan())
-    directory.events.unlink()
-    directory.events.write_bytes(events)
-    assert carry_out(directory, make_plan()).solved == 10
-
-
 def test_changed_tasks_are_noticed(
     directory: RunDirectory, make_plan: MakePlan, tasks: list[Task]
 ) -> None:

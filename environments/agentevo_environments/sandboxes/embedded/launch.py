@@ -88,9 +88,10 @@ class Server:
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             output = self._keeper.communicate()[1]
+        told = output.decode(errors="replace").strip().splitlines()
         return SandboxUnavailableError(
             f"tier {self.settings.tier} of the embedded sandbox cannot start:"
-            f" {output.decode(errors='replace').strip()[-500:] or reason}"
+            f" {told[-1][:500] if told else reason}"
         )
 
     def arm(self, slot: int) -> None:
