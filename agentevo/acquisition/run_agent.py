@@ -103,13 +103,23 @@ class RunAgent:
     ) -> Mapping[str, Outcome]:
         """Do one episode per task; see `Agent.attempt`.
 
+        The ids of runs and episodes bear the name of their home, since a memory outlives it.
+
         Raises:
             DrainedError: The drain was requested; the episodes done so far are kept.
             RunError: The run cannot be written, or had other tasks before.
         """
         self.carry_out(tasks, label=label, memory=self.memory if recall else None)
         directory = create_run(self.settings, label)
-        return read_outcomes(directory, self.environment)
+        home = self.settings.home.name
+        return {
+            task_id: replace(
+                outcome,
+                run_id=f"{home}/{outcome.run_id}",
+                episode_id=f"{home}/{outcome.episode_id}",
+            )
+            for task_id, outcome in read_outcomes(directory, self.environment).items()
+        }
 
     def carry_out(self, tasks: Sequence[Task], *, label: str, memory: Memory | None) -> RunReport:
         """Do the episodes of one run with a memory that is only asked; returns its report.

@@ -28,7 +28,7 @@ from agentevo_memory.retrieval import count_tokens
 EXAM = "exam"
 LEARNING_ARMS = ("memory", "memory_weights")
 NOT_HISTORY = ("gate", "replay", "weights")
-SAMPLING_TEMPERATURE = 0.8
+SAMPLING_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -19,7 +19,7 @@ from agentevo.events import Event
 from agentevo.evolution.directory import EvolutionDirectory
 from agentevo.evolution.distillers import can_distil, distiller_of
 from agentevo.generations import GenerationLog
-from agentevo.graph.assembly import Ports, assemble
+from agentevo.graph.assembly import MakeUpdater, Ports, assemble
 from agentevo.graph.context import EvolutionContext
 from agentevo.graph.lines import MemoryLine
 from agentevo.models import AnyModel
@@ -46,6 +46,8 @@ class Parts:
         model: Who acts, or None for the settings' model.
         embedder: Embeds the texts of the memory: an embedder or the name of a built-in one.
         distiller: Makes and serves adapters, or None for the one of a local model.
+        updaters: Further updates in context, by name: called with the memory of a round and its
+            number, they run after the recipe's.
         on_event: Called with every event of the evolution and of its episodes.
         stop: Lets other threads ask the evolution to stop.
     """
@@ -53,6 +55,7 @@ class Parts:
     model: AnyModel | None = None
     embedder: Embedder | str = DEFAULT_EMBEDDER
     distiller: Distiller | None = None
+    updaters: Mapping[str, MakeUpdater] = field(default_factory=dict)
     on_event: Callable[[Event], None] | None = None
     stop: StopRequest | None = None
 
@@ -116,7 +119,7 @@ def make_context(
             splits=split_tasks(
                 tasks, gate_share=stage.gate_share, exam_share=stage.exam_share, seed=seed
             ),
-            stages=assemble(Ports(recipe, agent, embedder, sandbox)),
+            stages=assemble(Ports(recipe, agent, embedder, sandbox), parts.updaters),
             agent=agent,
             line=_line(settings, directory.path / "branches", embedder),
             log=GenerationLog(settings.home / "generations.sqlite"),

@@ -39,6 +39,9 @@ from agentevo_memory.embedding.base import Embedder
 from agentevo_memory.operations.reflect import Reflector
 from agentevo_memory.reflectors import reflect_on_errors
 
+MakeUpdater = Callable[[InContextMemory, int], Updater]
+"""From the memory of a round, and its number, to an update in context."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -205,6 +208,7 @@ class Stages:
         feedback: f_F, each gives its own opinion.
         refiner: f_R.
         correctors: The parts of the refiner that change attempts.
+        more: Further updates in context, after the recipe's.
     """
 
     ports: Ports
@@ -213,6 +217,7 @@ class Stages:
     feedback: tuple[FeedbackGiver, ...]
     refiner: Refiner
     correctors: tuple[Corrector, ...] = ()
+    more: Mapping[str, MakeUpdater] = field(default_factory=dict)
 
     @property
     def makes_tasks(self) -> bool:
@@ -255,7 +260,7 @@ class Stages:
             (step.policy, Forget(memory, _policy(step.policy, step.model_dump())))
             for step in stage.forget
         ]
-        return made
+        return [*made, *((name, make(memory, number)) for name, make in self.more.items())]
 
 
 def _policy(name: str, step: Mapping[str, object]) -> Policy:
@@ -275,8 +280,8 @@ def _replay(
     return replay
 
 
-def assemble(ports: Ports) -> Stages:
-    """Return the strategies that a recipe names."""
+def assemble(ports: Ports, more: Mapping[str, MakeUpdater] | None = None) -> Stages:
+    """Return the strategies that a recipe names, and further updates in context."""
     recipe = ports.recipe
 
     def solution(name: str) -> SolutionEvolver:
@@ -292,4 +297,5 @@ def assemble(ports: Ports) -> Stages:
         tuple(FEEDBACK[name](ports) for name in recipe.feedback.sources),
         Chain(tuple(refiner.refine for refiner in refiners)),
         tuple(each for each in refiners if isinstance(each, Corrector)),
+        more or {},
     )

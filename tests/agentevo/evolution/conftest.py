@@ -24,8 +24,10 @@ from agentevo.acquisition.run_agent import RunAgent
 from agentevo.config import Settings
 from agentevo.distillation.registry import AdapterRegistry, Manifest, sha256_of
 from agentevo.errors import AdapterError
+from agentevo.evolution.parts import Parts
 from agentevo.gate import Criterion
 from agentevo.prompts import REFLECTION_INSTRUCTIONS
+from agentevo.recipes import Recipe, load_recipe
 from agentevo.runs.transcripts import read_transcripts
 from agentevo.runs.worker import World
 from agentevo.runtime import environment_of, tasks_of
@@ -213,6 +215,17 @@ class TextDistiller:
             self.registry.activate(adapter_id, reason)
 
 
+TWO_WORLDS = {"n": 72, "options": {"tasks_per_world": 36, "quirks_per_world": 6}}
+
+
+def weighing_recipe(rounds: int = 2, **in_weight: Any) -> Recipe:
+    """The default recipe with a distillation after the last round."""
+    recipe = load_recipe("default")
+    changes = {"when": "rounds", "every": rounds, "margin": 0.3} | in_weight
+    stage = recipe.in_weight.model_copy(update=changes)
+    return recipe.model_copy(update={"in_weight": stage, "rounds": rounds})
+
+
 def quirks_settings(home: Path, **env: Any) -> Settings:
     """Three worlds of twelve tasks, the service in this process."""
     options = {"tasks_per_world": 12, "quirks_per_world": 10}
@@ -239,6 +252,27 @@ def believer() -> type[Believer]:
 @pytest.fixture(scope="session")
 def text_distiller() -> type[TextDistiller]:
     return TextDistiller
+
+
+@pytest.fixture(scope="session")
+def make_parts() -> Callable[[Path], Parts]:
+    """Makes a believer and its distiller for a home."""
+
+    def make(home: Path) -> Parts:
+        model = Believer()
+        return Parts(model, "hashing", TextDistiller(home, model))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weighing() -> Callable[..., Recipe]:
+    return weighing_recipe
+
+
+@pytest.fixture(scope="session")
+def two_worlds() -> dict[str, Any]:
+    return TWO_WORLDS
 
 
 @pytest.fixture

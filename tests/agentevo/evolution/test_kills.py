@@ -1,4 +1,7 @@
-"""An evolution killed at random moments resumes to the same end, and does nothing twice."""
+"""An evolution killed at random moments resumes to the same end, and does nothing twice.
+
+It practises, reflects, distils and judges; AGENTEVO_KILLS sets the number of kills.
+"""
 
 import json
 import os
@@ -8,22 +11,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentevo.config import Settings
+from agentevo.distillation.registry import AdapterRegistry
 from agentevo.evolution import evolve, list_evolutions, resume_evolution
 from agentevo.evolution.parts import Parts
 from agentevo.generations import GenerationLog
 from agentevo.objective import Objective
 from agentevo.runs.checkpoints import read_ledger
 from agentevo.runs.directory import run_directories
+from agentevo.runs.event_log import read_events
 from agentevo_memory import VectorMemory
 
-KILLS = int(os.environ.get("AGENTEVO_EVOLUTION_KILLS", "5"))
+KILLS = int(os.environ.get("AGENTEVO_KILLS", "6"))
 CHILD = """
 import importlib.util, sys
 from pathlib import Path
@@ -32,15 +37,18 @@ sys.path.insert(0, str(folder))
 spec = importlib.util.spec_from_file_location("believers", folder / "conftest.py")
 believers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(believers)
+from agentevo.distillation.registry import AdapterRegistry
 from agentevo.evolution import evolve, list_evolutions, resume_evolution
 from agentevo.evolution.parts import Parts
 from agentevo.objective import Objective
-parts = Parts(believers.Believer(), "hashing", on_event=lambda event: print(flush=True))
+model = believers.Believer()
+parts = Parts(model, "hashing", believers.TextDistiller(home, model),
+              on_event=lambda event: print(flush=True))
 if list_evolutions(home):
     resume_evolution(home, "last", parts=parts)
 else:
-    evolve(believers.quirks_settings(home), objective=Objective("quirks"), recipe="default",
-           rounds=2, parts=parts)
+    evolve(believers.quirks_settings(home, **believers.TWO_WORLDS), objective=Objective("quirks"),
+           recipe=believers.weighing_recipe(), parts=parts)
 """
 
 
@@ -65,36 +73,58 @@ def killed_after(home: Path, events: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_kills_at_random_moments_change_nothing(
-    settings: Settings, make_settings: Callable[..., Settings], believer: Any, tmp_path: Path
+    start: Callable[[Path], Any], make_parts: Callable[[Path], Parts], tmp_path: Path
 ) -> None:
-    parts = Parts(believer(), "hashing")
-    undisturbed = evolve(
-        settings, objective=Objective("quirks"), recipe="default", rounds=2, parts=parts
-    )
-    source, ended, home, last = random.Random(7), 0, tmp_path / "0", None
+    expected = tmp_path / "undisturbed"
+    undisturbed = start(expected)
+    assert undisturbed.weights[0]["decision"] == "accepted"
+    events = sum(1 for _ in read_all_events(expected))
+    source, home, last = random.Random(7), tmp_path / "0", None
     for kill in range(KILLS):
-        ended += killed_after(home, source.randrange(1, 220))
+        killed_after(home, source.randrange(1, events))
         found = list_evolutions(home)
         if kill == KILLS - 1 or (found and found[0].read_report() is not None):
-            last = _finish(home, make_settings, parts)
-            _compare(last, undisturbed, home, settings.home)
+            last = resume_evolution(home, "last", parts=make_parts(home)) if found else start(home)
+            _compare(last, undisturbed, home, expected)
             home = tmp_path / str(kill + 1)
     assert last is not None
 
 
-def _finish(home: Path, make_settings: Callable[..., Settings], parts: Parts) -> Any:
-    if list_evolutions(home):
-        return resume_evolution(home, "last", parts=parts)
-    return evolve(
-        make_settings(home), objective=Objective("quirks"), recipe="default", rounds=2, parts=parts
-    )
+@pytest.fixture
+def start(
+    make_settings: Callable[..., Settings],
+    make_parts: Callable[[Path], Parts],
+    two_worlds: Any,
+    weighing: Any,
+) -> Callable[[Path], Any]:
+    def run(home: Path) -> Any:
+        return evolve(
+            make_settings(home, **two_worlds),
+            objective=Objective("quirks"),
+            recipe=weighing(),
+            parts=make_parts(home),
+        )
+
+    return run
+
+
+def read_all_events(home: Path) -> Iterator[Any]:
+    """Yield every event of the evolution and of its episodes."""
+    (directory,) = list_evolutions(home)
+    for path in directory.path.rglob("events.jsonl"):
+        yield from read_events(path)
 
 
 def _compare(last: Any, undisturbed: Any, home: Path, other: Path) -> None:
     assert last.status == "finished"
     assert last.rounds == tuple(json.loads(json.dumps(undisturbed.rounds)))
+    assert last.weights == tuple(json.loads(json.dumps(undisturbed.weights)))
+    assert last.adapter == undisturbed.adapter
+    adapters, others = (AdapterRegistry(each / "adapters") for each in (home, other))
+    assert adapters.ids() == others.ids()
+    assert [a.adapter_id for a in adapters.history()] == [a.adapter_id for a in others.history()]
     assert set(last.rules) == set(undisturbed.rules)
     assert [arm.solved for arm in last.arms] == [arm.solved for arm in undisturbed.arms]
     assert contents(home) == contents(other)

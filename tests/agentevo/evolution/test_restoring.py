@@ -14,7 +14,6 @@ from agentevo.evolution.restoring import restore_generation
 from agentevo.generations import GenerationLog
 from agentevo.generations.log import GenerationError
 from agentevo.objective import Objective
-from agentevo.recipes import load_recipe
 from agentevo_memory import Query, VectorMemory
 from agentevo_memory.errors import RecordError
 
@@ -23,22 +22,18 @@ CLOCK = 2_000_000_000.0
 pytestmark = pytest.mark.slow
 
 
-def weighing() -> Any:
-    recipe = load_recipe("default")
-    stage = recipe.in_weight.model_copy(update={"when": "rounds", "margin": 0.3})
-    return recipe.model_copy(update={"in_weight": stage, "rounds": 1})
-
-
 @pytest.fixture
 def evolved(
-    make_settings: Callable[..., Settings], believer: Any, text_distiller: Any, tmp_path: Path
+    make_settings: Callable[..., Settings],
+    make_parts: Callable[[Path], Parts],
+    two_worlds: Any,
+    weighing: Any,
+    tmp_path: Path,
 ) -> tuple[Settings, Parts]:
     """A home with three generations: empty, rules told, rules in weights."""
-    options = {"tasks_per_world": 36, "quirks_per_world": 6}
-    settings = make_settings(tmp_path / "home", n=72, options=options)
-    model = believer()
-    parts = Parts(model, "hashing", text_distiller(settings.home, model))
-    report = evolve(settings, objective=QUIRKS, recipe=weighing(), parts=parts)
+    settings = make_settings(tmp_path / "home", **two_worlds)
+    parts = make_parts(settings.home)
+    report = evolve(settings, objective=QUIRKS, recipe=weighing(rounds=1), parts=parts)
     assert report.adapter is not None
     return settings, parts
 

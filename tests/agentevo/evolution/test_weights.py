@@ -11,25 +11,17 @@ from agentevo.evolution import EvolutionReport, command_distillation, evolve
 from agentevo.evolution.parts import Parts
 from agentevo.generations import GenerationLog
 from agentevo.objective import Objective
-from agentevo.recipes import Recipe, load_recipe
 from agentevo_memory import VectorMemory
 
 QUIRKS = Objective("quirks")
 pytestmark = pytest.mark.slow
 
 
-def weighing(**in_weight: Any) -> Recipe:
-    """The default recipe with a distillation after every second round."""
-    recipe = load_recipe("default")
-    changes = {"when": "rounds", "every": 2, "margin": 0.3} | in_weight
-    stage = recipe.in_weight.model_copy(update=changes)
-    return recipe.model_copy(update={"in_weight": stage, "rounds": 2})
-
-
 @pytest.fixture
-def two_worlds(make_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
-    options = {"tasks_per_world": 36, "quirks_per_world": 6}
-    return make_settings(tmp_path / "home", n=72, options=options)
+def home_of_two(
+    make_settings: Callable[..., Settings], two_worlds: Any, tmp_path: Path
+) -> Settings:
+    return make_settings(tmp_path / "home", **two_worlds)
 
 
 def statuses(home: Path) -> dict[str, set[str]]:
@@ -42,27 +34,29 @@ def statuses(home: Path) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-def learn(two_worlds: Settings, believer: Any, text_distiller: Any) -> Callable[..., Any]:
+def learn(
+    home_of_two: Settings, believer: Any, text_distiller: Any, weighing: Any
+) -> Callable[..., Any]:
     def run(spoil: str = "", **in_weight: Any) -> EvolutionReport:
         model = believer()
-        distiller = text_distiller(two_worlds.home, model, spoil)
+        distiller = text_distiller(home_of_two.home, model, spoil)
         parts = Parts(model, "hashing", distiller)
-        return evolve(two_worlds, objective=QUIRKS, recipe=weighing(**in_weight), parts=parts)
+        return evolve(home_of_two, objective=QUIRKS, recipe=weighing(**in_weight), parts=parts)
 
     return run
 
 
 def test_an_accepted_adapter_is_served_and_its_rules_leave_the_prompt(
-    learn: Callable[..., EvolutionReport], two_worlds: Settings, text_distiller: Any
+    learn: Callable[..., EvolutionReport], home_of_two: Settings, text_distiller: Any
 ) -> None:
     report = learn()
     (weights,) = report.weights
     assert weights["decision"] == "accepted", weights
     assert set(weights["criteria"]) == {"gain", "success", "tokens", "leak"}
-    distiller = text_distiller(two_worlds.home, None)
+    distiller = text_distiller(home_of_two.home, None)
     assert report.adapter == distiller.active_id == weights["adapter"]
-    assert statuses(two_worlds.home)["distilled"] == set(distiller.holds(report.adapter))
-    log = GenerationLog(two_worlds.home / "generations.sqlite")
+    assert statuses(home_of_two.home)["distilled"] == set(distiller.holds(report.adapter))
+    log = GenerationLog(home_of_two.home / "generations.sqlite")
     log.verify()
     assert log.get("served").adapter_id == report.adapter
     arms = {arm.name: arm for arm in report.arms}
@@ -77,14 +71,14 @@ def test_an_accepted_adapter_is_served_and_its_rules_leave_the_prompt(
 
 
 def test_a_refused_adapter_is_never_served(
-    learn: Callable[..., EvolutionReport], two_worlds: Settings
+    learn: Callable[..., EvolutionReport], home_of_two: Settings
 ) -> None:
     report = learn(spoil="In Besa move is wrong")
     (weights,) = report.weights
     assert (weights["decision"], report.adapter) == ("refused", None)
     assert weights["criteria"]["gain"]["shown"] is False
-    assert "distilled" not in statuses(two_worlds.home)
-    log = GenerationLog(two_worlds.home / "generations.sqlite")
+    assert "distilled" not in statuses(home_of_two.home)
+    log = GenerationLog(home_of_two.home / "generations.sqlite")
     assert all(log.get(entry.generation_id).adapter_id is None for entry in log.entries("served"))
     assert [arm.name for arm in report.arms][-1] == "memory"
 
@@ -106,14 +100,18 @@ def test_rules_are_distilled_once_enough_of_them_are_new(
 
 
 def test_rules_are_distilled_on_command(
-    learn: Callable[..., EvolutionReport], two_worlds: Settings, believer: Any, text_distiller: Any
+    learn: Callable[..., EvolutionReport],
+    home_of_two: Settings,
+    believer: Any,
+    text_distiller: Any,
+    weighing: Any,
 ) -> None:
     def obey(event: Any) -> None:
         if event["type"] == "agentevo.practised" and event["iteration"] == 1:
-            command_distillation(two_worlds.home, "last")
+            command_distillation(home_of_two.home, "last")
 
     model = believer()
-    parts = Parts(model, "hashing", text_distiller(two_worlds.home, model), on_event=obey)
+    parts = Parts(model, "hashing", text_distiller(home_of_two.home, model), on_event=obey)
     recipe = weighing(when="command")
-    report = evolve(two_worlds, objective=QUIRKS, recipe=recipe, parts=parts)
+    report = evolve(home_of_two, objective=QUIRKS, recipe=recipe, parts=parts)
     assert [entry["round"] for entry in report.weights] == [1]

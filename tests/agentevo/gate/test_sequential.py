@@ -83,3 +83,12 @@ def test_a_difference_outside_the_range_is_refused() -> None:
 def test_more_pairs_than_planned_are_refused() -> None:
     with pytest.raises(ValueError, match="planned for 1"):
         PairedTest(horizon=1).extend([1.0, 1.0])
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), max_size=24), st.sampled_from([0.0, 0.1]))
+def test_the_p_value_is_at_most_alpha_exactly_when_the_test_rejects(
+    seen: list[float], margin: float
+) -> None:
+    test = PairedTest(alpha=0.05, margin=margin, horizon=24).extend(seen)
+    assert 0.0 <= test.p_value <= 1.0
+    assert test.rejected == (test.p_value <= 0.05 + 1e-9)
