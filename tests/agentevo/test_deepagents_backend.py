@@ -19,15 +19,17 @@ def backend_of(kind: str) -> Iterator[SandboxBackend]:
         yield SandboxBackend(sandbox)
 
 
-# Where the public suite still states what deepagents had before version 0.7.
+# The newest public suite (1.1.9) states what deepagents had before version 0.7. Its glob returns
+# absolute paths because its deny rules compare them: relative ones would pass every rule.
+ABSOLUTE = "glob returns absolute paths, which its deny rules need"
 CHANGED_SINCE = {
-    "test_write_existing_file_fails": "write overwrites a file that exists",
-    "test_glob": "glob returns absolute paths",
-    "test_glob_basic_pattern": "glob returns absolute paths",
-    "test_glob_with_directories": "glob returns absolute paths",
-    "test_glob_hidden_files_explicitly": "glob returns absolute paths",
-    "test_glob_with_character_class": "glob returns absolute paths",
-    "test_glob_with_question_mark": "glob returns absolute paths",
+    "test_write_existing_file_fails": "write replaces a file that exists, by its contract",
+    "test_glob": ABSOLUTE,
+    "test_glob_basic_pattern": ABSOLUTE,
+    "test_glob_with_directories": ABSOLUTE,
+    "test_glob_hidden_files_explicitly": ABSOLUTE,
+    "test_glob_with_character_class": ABSOLUTE,
+    "test_glob_with_question_mark": ABSOLUTE,
 }
 
 
@@ -72,3 +74,28 @@ def test_paths_outside_the_working_folder_are_refused() -> None:
     with backend_of("embedded") as backend:
         answers = backend.upload_files([("/etc/passwd", b""), (f"{ROOT}/../x", b"")])
     assert [answer.error for answer in answers] == ["invalid_path", "invalid_path"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.py", ["a.py", "b.py"]),
+        ("?.txt", ["c.txt"]),
+        ("[ab].*", ["a.py", "b.py"]),
+        (".*", [".hidden"]),
+        ("**/*.md", ["folder/d.md"]),
+    ],
+)
+def test_glob_finds_what_a_pattern_means_as_absolute_paths(pattern: str, found: list[str]) -> None:
+    names = ["a.py", "b.py", "c.txt", ".hidden", "folder/d.md"]
+    with backend_of("embedded") as backend:
+        backend.upload_files([(f"{ROOT}/{name}", b"x") for name in names])
+        matches = backend.glob(pattern, path=ROOT).matches or []
+    assert sorted(match["path"] for match in matches) == [f"{ROOT}/{name}" for name in found]
+
+
+def test_writing_again_replaces_a_file() -> None:
+    with backend_of("embedded") as backend:
+        answers = [backend.write(f"{ROOT}/a", text) for text in ("first", "second")]
+        assert [answer.error for answer in answers] == [None, None]
+        assert backend.execute("cat a").output == "second"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 
+from agentevo_environments.conformance.checks import ConformanceError, require, run_checks
 from agentevo_environments.conformance.validation import perform, play
 from agentevo_environments.environment import Environment
 from agentevo_environments.errors import UnknownNameError
@@ -27,34 +28,18 @@ SAMPLED_TASKS = 3
 _TELLING_LENGTH = 8  # Shorter hidden texts, such as numbers, appear in observations by chance.
 
 
-class ConformanceError(AssertionError):
-    """An implementation breaks its contract; the message says which part, on which task."""
-
-
 def check_environment(factory: EnvironmentFactory) -> None:
     """Run every check on the environments that `factory` makes.
 
     Raises:
         ConformanceError: Checks failed; the message names each and says why.
     """
-    failures: list[str] = []
-    for name, check in ENVIRONMENT_CHECKS.items():
-        try:
-            check(factory)
-        except ConformanceError as error:
-            failures.append(f"{name}: {error}")
-    if failures:
-        raise ConformanceError("\n".join(failures))
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConformanceError(message)
+    run_checks(ENVIRONMENT_CHECKS, factory)
 
 
 def _sample(environment: Environment) -> Sequence[Task]:
     tasks = environment.tasks(n=SAMPLED_TASKS)
-    _require(len(tasks) > 0, "tasks() is empty")
+    require(len(tasks) > 0, "tasks() is empty")
     return tasks
 
 
@@ -83,8 +68,8 @@ def tasks_repeat(factory: EnvironmentFactory) -> None:
     with closing(factory()) as one, closing(factory()) as other:
         for seed in (0, 1):
             tasks = list(one.tasks(n=SAMPLED_TASKS, seed=seed))
-            _require(tasks == list(other.tasks(n=SAMPLED_TASKS, seed=seed)), "tasks() differ")
-            _require(
+            require(tasks == list(other.tasks(n=SAMPLED_TASKS, seed=seed)), "tasks() differ")
+            require(
                 tasks[:1] == list(one.tasks(n=1, seed=seed)), "tasks(n=1) is not the first task"
             )
 
@@ -93,15 +78,15 @@ def tasks_are_plain_and_unique(factory: EnvironmentFactory) -> None:
     """Ids are unique and not empty, prompts are there, and a task survives JSON."""
     with closing(factory()) as environment:
         tasks = list(environment.tasks(n=100))
-        _require(len({task.id for task in tasks}) == len(tasks), "task ids are not unique")
+        require(len({task.id for task in tasks}) == len(tasks), "task ids are not unique")
         for task in tasks:
-            _require(bool(task.id and task.prompt), f"{task.id!r} lacks an id or a prompt")
-            _require(task.split == "test", f"{task.id}: split is {task.split!r}, asked for 'test'")
+            require(bool(task.id and task.prompt), f"{task.id!r} lacks an id or a prompt")
+            require(task.split == "test", f"{task.id}: split is {task.split!r}, asked for 'test'")
             try:
                 same = Task(**json.loads(json.dumps(asdict(task)))) == task
             except TypeError as error:
                 raise ConformanceError(f"{task.id}: data is not JSON: {error}") from error
-            _require(same, f"{task.id}: data changes on its way through JSON (tuples? keys?)")
+            require(same, f"{task.id}: data changes on its way through JSON (tuples? keys?)")
 
 
 def unknown_split_is_refused(factory: EnvironmentFactory) -> None:
@@ -117,22 +102,22 @@ def unknown_split_is_refused(factory: EnvironmentFactory) -> None:
 def it_describes_itself(factory: EnvironmentFactory) -> None:
     """There are a name, instructions, a step limit, and tools with JSON Schemas for objects."""
     with closing(factory()) as environment:
-        _require(bool(environment.name and environment.instructions), "no name or no instructions")
-        _require(environment.step_limit >= 1, f"step_limit is {environment.step_limit!r}")
+        require(bool(environment.name and environment.instructions), "no name or no instructions")
+        require(environment.step_limit >= 1, f"step_limit is {environment.step_limit!r}")
         environment.reset(_sample(environment)[0])
         tools = environment.tools()
-        _require(len({tool.name for tool in tools}) == len(tools) > 0, "no tools, or names twice")
+        require(len({tool.name for tool in tools}) == len(tools) > 0, "no tools, or names twice")
         for tool in tools:
-            _require(bool(re.fullmatch(r"[A-Za-z_][\w-]{0,63}", tool.name)), f"name {tool.name!r}")
-            _require(bool(tool.description), f"the tool {tool.name} has no description")
+            require(bool(re.fullmatch(r"[A-Za-z_][\w-]{0,63}", tool.name)), f"name {tool.name!r}")
+            require(bool(tool.description), f"the tool {tool.name} has no description")
             _require_schema(tool.name, tool.parameters)
 
 
 def _require_schema(name: str, schema: Mapping[str, JSONValue]) -> None:
     properties = schema.get("properties", {})
     required = schema.get("required", [])
-    _require(schema.get("type") == "object", f"the schema of {name} is not of type object")
-    _require(
+    require(schema.get("type") == "object", f"the schema of {name} is not of type object")
+    require(
         isinstance(properties, Mapping)
         and isinstance(required, list)
         and all(isinstance(value, Mapping) for value in properties.values())
@@ -156,7 +141,7 @@ def bad_actions_are_observations(factory: EnvironmentFactory) -> None:
                 seen = environment.step(action)
             except Exception as error:
                 raise ConformanceError(f"{action} raises {error!r}") from error
-            _require(seen.error and bool(seen.text), f"{action} gives {seen}")
+            require(seen.error and bool(seen.text), f"{action} gives {seen}")
 
 
 def oracles_score_one(factory: EnvironmentFactory) -> None:
@@ -164,7 +149,7 @@ def oracles_score_one(factory: EnvironmentFactory) -> None:
     with closing(factory()) as environment:
         for task, actions in _solvable(environment):
             grade = play(environment, task, actions)
-            _require(grade.solved and grade.score == 1.0, f"{task.id}: the oracle gets {grade}")
+            require(grade.solved and grade.score == 1.0, f"{task.id}: the oracle gets {grade}")
 
 
 def failures_score_below_one(factory: EnvironmentFactory) -> None:
@@ -174,7 +159,7 @@ def failures_score_below_one(factory: EnvironmentFactory) -> None:
             for name, actions in (("decoy", environment.decoy(task)), ("doing nothing", [])):
                 if actions is not None:
                     grade = play(environment, task, actions)
-                    _require(not grade.solved and grade.score < 1.0, f"{task.id}: {name}: {grade}")
+                    require(not grade.solved and grade.score < 1.0, f"{task.id}: {name}: {grade}")
 
 
 def grades_repeat(factory: EnvironmentFactory) -> None:
@@ -182,7 +167,7 @@ def grades_repeat(factory: EnvironmentFactory) -> None:
     with closing(factory()) as environment:
         for task, actions in _solvable(environment):
             first = play(environment, task, actions)
-            _require(environment.grade() == first, f"{task.id}: a second grade() differs")
+            require(environment.grade() == first, f"{task.id}: a second grade() differs")
 
 
 def an_action_id_is_done_once(factory: EnvironmentFactory) -> None:
@@ -194,8 +179,8 @@ def an_action_id_is_done_once(factory: EnvironmentFactory) -> None:
             for action in actions:
                 first = environment.step(action)
                 again = environment.step(action)
-                _require(first == again, f"{task.id}: {action.tool} done again gives {again}")
-            _require(environment.grade() == once, f"{task.id}: repeated ids change the grade")
+                require(first == again, f"{task.id}: {action.tool} done again gives {again}")
+            require(environment.grade() == once, f"{task.id}: repeated ids change the grade")
 
 
 def snapshots_continue(factory: EnvironmentFactory) -> None:
@@ -216,10 +201,10 @@ def snapshots_continue(factory: EnvironmentFactory) -> None:
                 other.restore(task, json.loads(json.dumps(one.snapshot())))
                 where = f"{task.id}, after action {done}"
                 rest = perform(other, actions[done : len(whole)])
-                _require(rest == whole[done:], f"{where}: the rest of the episode differs")
-                _require(other.grade() == grade, f"{where}: the grade differs")
+                require(rest == whole[done:], f"{where}: the rest of the episode differs")
+                require(other.grade() == grade, f"{where}: the grade differs")
                 again = [other.step(action) for action in actions[:done]]
-                _require(again == whole[:done], f"{where}: restore forgets the actions done")
+                require(again == whole[:done], f"{where}: restore forgets the actions done")
 
 
 def reset_forgets(factory: EnvironmentFactory) -> None:
@@ -227,8 +212,8 @@ def reset_forgets(factory: EnvironmentFactory) -> None:
     with closing(factory()) as environment:
         for task, actions in _solvable(environment):
             solved = play(environment, task, actions)
-            _require(not play(environment, task, []).solved, f"{task.id}: solved after a reset")
-            _require(play(environment, task, actions) == solved, f"{task.id}: not solved again")
+            require(not play(environment, task, []).solved, f"{task.id}: solved after a reset")
+            require(play(environment, task, actions) == solved, f"{task.id}: not solved again")
 
 
 def episodes_are_separate(factory: EnvironmentFactory) -> None:
@@ -236,8 +221,8 @@ def episodes_are_separate(factory: EnvironmentFactory) -> None:
     with closing(factory()) as one, closing(factory()) as other:
         for task, actions in _solvable(one):
             other.reset(task)
-            _require(play(one, task, actions).solved, f"{task.id}: the oracle fails beside another")
-            _require(not other.grade().solved, f"{task.id}: solved by another instance")
+            require(play(one, task, actions).solved, f"{task.id}: the oracle fails beside another")
+            require(not other.grade().solved, f"{task.id}: solved by another instance")
 
 
 def hidden_data_stays_hidden(factory: EnvironmentFactory) -> None:
@@ -257,7 +242,7 @@ def hidden_data_stays_hidden(factory: EnvironmentFactory) -> None:
                 shown.append(environment.grade().detail)
             for text in hidden:
                 leak = next((s for s in shown if text in s), None)
-                _require(leak is None, f"{task.id}: hidden {text[:40]!r} shows in {leak!r:.200}")
+                require(leak is None, f"{task.id}: hidden {text[:40]!r} shows in {leak!r:.200}")
 
 
 def _texts(value: object) -> Iterator[str]:

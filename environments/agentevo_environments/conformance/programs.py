@@ -3,7 +3,7 @@
 import time
 import zlib
 
-from agentevo_environments.conformance.environment import ConformanceError
+from agentevo_environments.conformance.checks import ConformanceError, require
 from agentevo_environments.errors import LimitsError
 from agentevo_environments.sandboxes.base import (
     DEFAULT_LIMITS,
@@ -46,12 +46,6 @@ for path in glob.glob("/proc/[0-9]*/cmdline"):
         pass
 print(found)
 """
-
-
-def require(holds: bool, message: str) -> None:
-    """Raise ConformanceError when something does not hold."""
-    if not holds:
-        raise ConformanceError(message)
 
 
 def _expect(result: ExecResult, *, stdout: str, exit_code: int = 0) -> None:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from agentevo_environments.conformance import programs, workspaces
-from agentevo_environments.conformance.environment import ConformanceError
-from agentevo_environments.conformance.programs import require
+from agentevo_environments.conformance.checks import ConformanceError, require, run_checks
 from agentevo_environments.errors import SandboxDiedError, SandboxError
 from agentevo_environments.sandboxes.base import Program, Sandbox, provision
 
@@ -29,14 +28,7 @@ def check_sandbox(factory: SandboxFactory) -> None:
     Raises:
         ConformanceError: Checks failed; the message names each and says why.
     """
-    failures: list[str] = []
-    for name, check in SANDBOX_CHECKS.items():
-        try:
-            check(factory)
-        except ConformanceError as error:
-            failures.append(f"{name}: {error}")
-    if failures:
-        raise ConformanceError("\n".join(failures))
+    run_checks(SANDBOX_CHECKS, factory)
 
 
 def says_what_it_contains(factory: SandboxFactory) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from agentevo_environments.conformance.environment import ConformanceError
-from agentevo_environments.conformance.programs import require
+from agentevo_environments.conformance.checks import ConformanceError, require
 from agentevo_environments.sandboxes.base import Limits, Program, Sandbox
 
 BYTES = bytes(range(256))

@@ -168,6 +168,7 @@ class Sandbox(ABC):
             keep_files: Whether the files it leaves become the workspace.
 
         Raises:
+            LimitsError: The files it is given are more or larger than the limits allow.
             SandboxDiedError: The sandbox itself has stopped; the execution may or may not have
                 run.
         """

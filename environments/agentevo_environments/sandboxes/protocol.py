@@ -168,16 +168,15 @@ def _check_sizes(header_size: int, size: int, limit_bytes: int) -> None:
 
 
 def _read_exactly(read: Callable[[int], bytes], size: int, *, optional: bool = False) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        part = read(min(size - len(data), 1 << 20))
+    data, filled = bytearray(size), 0  # at once: growing would allocate more than the limit
+    while filled < size:
+        part = read(min(size - filled, 1 << 20))
         if not part:
-            if optional and not data:
+            if optional and not filled:
                 return b""
-            raise ProtocolError(
-                f"the stream ended inside a frame, after {len(data)} of {size} bytes"
-            )
-        data += part
+            raise ProtocolError(f"the stream ended inside a frame, after {filled} of {size} bytes")
+        data[filled : filled + len(part)] = part
+        filled += len(part)
     return bytes(data)
 
 

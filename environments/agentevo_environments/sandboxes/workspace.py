@@ -1,9 +1,13 @@
 """Workspace: the files that persist between executions, held as bytes outside the sandbox."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
+
+from agentevo_environments.errors import LimitsError
+from agentevo_environments.sandboxes.base import Limits, Sandbox
+from agentevo_environments.sandboxes.executions import Executions
 
 PATH_LIMIT_BYTES = 4096
 
@@ -68,6 +72,52 @@ class Workspace:
         """Make `files` the whole workspace."""
         with self._lock:
             self._files = with_files({}, files)
+
+
+class WorkspaceSandbox(Sandbox):
+    """A sandbox whose workspace and stored results are held by this process."""
+
+    def __init__(self) -> None:
+        self._workspace = Workspace()
+        self._executions = Executions()
+
+    def put(self, path: str, data: bytes) -> None:
+        """Place a file in the workspace; see `Sandbox.put`."""
+        self._workspace.put(path, data)
+
+    def get(self, path: str) -> bytes:
+        """Return a file of the workspace; see `Sandbox.get`."""
+        return self._workspace.get(path)
+
+    def workspace(self) -> Sequence[str]:
+        """Return the paths of the files in the workspace, sorted."""
+        return sorted(self._workspace.files)
+
+    def reset(self) -> None:
+        """Empty the workspace and forget stored results."""
+        self._workspace.replace({})
+        self._executions.clear()
+
+
+def files_within(
+    limits: Limits, base: Mapping[str, bytes], more: Mapping[str, bytes]
+) -> Mapping[str, bytes]:
+    """Return `base` with `more` placed over it, read-only, for an execution with these limits.
+
+    Raises:
+        LimitsError: The files are more or larger than the limits allow.
+        ValueError: As in `with_files`.
+    """
+    files = with_files(base, more) if more else base
+    size = sum(len(data) for data in files.values())
+    largest = max((len(data) for data in files.values()), default=0)
+    if size > limits.disk_bytes or len(files) > limits.files or largest > limits.file_bytes:
+        raise LimitsError(
+            f"{len(files)} files of {size} bytes, the largest {largest}, are more than the limits"
+            f" allow (files={limits.files}, disk_bytes={limits.disk_bytes},"
+            f" file_bytes={limits.file_bytes}): raise these limits or place less"
+        )
+    return files
 
 
 def with_files(base: Mapping[str, bytes], more: Mapping[str, bytes]) -> Mapping[str, bytes]:

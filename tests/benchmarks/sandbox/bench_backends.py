@@ -9,50 +9,32 @@ is left out and named.
 
 import argparse
 import os
-import shutil
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from peers import Call, bubblewrap, docker_exec, docker_run, fork_server, plain_subprocess
+
 from agentevo_environments.errors import SandboxUnavailableError
 from agentevo_environments.sandboxes.base import Program, Sandbox
 from agentevo_environments.sandboxes.docker import DockerSandbox
-from agentevo_environments.sandboxes.docker.daemon import connect
-from agentevo_environments.sandboxes.docker.image import ensure_image
 from agentevo_environments.sandboxes.embedded import EmbeddedSandbox
 
 CODE = "print(6 * 7)"
 EXPECTED = "42"
 PAUSE_S = 0.02
+SETTLE_S = 1.0
+BATCH = 12
 CLIENTS = (1, 2, 4)
 
-Call = Callable[[], str]
-Contenders = dict[str, list[Call]]
+PICTURE = Path(tempfile.gettempdir(), "agentevo-sandboxes.png")
 
-FORK_SERVER = """
-import os, sys, io
-while (line := sys.stdin.readline()):
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.dup2(write, 1)
-        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"))
-        exec(eval(line), {"__name__": "__main__"})
-        sys.stdout.flush()
-        os._exit(0)
-    os.close(write)
-    output = b""
-    while part := os.read(read, 65536):
-        output += part
-    os.close(read)
-    os.wait()
-    sys.stdout.write(repr(output.decode()) + "\\n")
-    sys.stdout.flush()
-"""
+Contenders = dict[str, list[Call]]
 
 
 def main() -> None:
@@ -60,15 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each throughput test")
-    parser.add_argument("--out", type=Path, help="where to write the picture (PNG)")
+    parser.add_argument("--out", type=Path, default=PICTURE, help="where to write the picture")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         contenders = collect(stack)
         latencies = measure_latency(contenders, arguments.rounds)
         rates = measure_throughput(contenders, arguments.seconds)
     print_table(latencies, rates)
-    if arguments.out:
-        draw(latencies, rates, arguments.out)
+    draw(latencies, rates, arguments.out)
+    print(f"picture: {arguments.out}")
 
 
 def collect(stack: ExitStack) -> Contenders:
@@ -77,14 +59,14 @@ def collect(stack: ExitStack) -> Contenders:
     makers: dict[str, Callable[[ExitStack], Call]] = {
         "embedded": lambda stack: sandbox_call(stack, EmbeddedSandbox()),
         "docker, uid": lambda stack: sandbox_call(stack, DockerSandbox()),
+        "bare fork server": lambda stack: fork_server(stack, CODE),
+        "plain subprocess": lambda stack: plain_subprocess(stack, CODE),
+        "bubblewrap": lambda stack: bubblewrap(stack, CODE),
+        "docker exec": lambda stack: docker_exec(stack, CODE),
         "docker, container": lambda stack: sandbox_call(
             stack, DockerSandbox(per_exec="container", spare=1)
         ),
-        "bare fork server": fork_server,
-        "plain subprocess": lambda _: command_call([sys.executable, "-I", "-S", "-c", CODE]),
-        "bubblewrap": bubblewrap,
-        "docker exec": docker_exec,
-        "docker run --rm": docker_run,
+        "docker run --rm": lambda stack: docker_run(stack, CODE),
     }
     for name, make in makers.items():
         try:
@@ -100,79 +82,9 @@ def sandbox_call(stack: ExitStack, sandbox: Sandbox) -> Call:
     return lambda: sandbox.exec(Program(code=CODE)).stdout
 
 
-def command_call(command: list[str], **options: object) -> Call:
-    """Return a call that starts a process."""
-
-    def call() -> str:
-        return subprocess.run(  # type: ignore[call-overload, no-any-return]
-            command, capture_output=True, text=True, check=True, **options
-        ).stdout
-
-    return call
-
-
-def fork_server(stack: ExitStack) -> Call:
-    """Return a call of a server that forks and contains nothing: the floor."""
-    server = stack.enter_context(
-        subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", FORK_SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    )
-    assert server.stdin
-    assert server.stdout
-    stdin, stdout = server.stdin, server.stdout
-
-    def call() -> str:
-        stdin.write(repr(CODE) + "\n")
-        stdin.flush()
-        return str(eval(stdout.readline()))
-
-    return call
-
-
-def bubblewrap(_: ExitStack) -> Call:
-    """Return a call that starts bubblewrap, as an unprivileged user."""
-    program = shutil.which("bwrap")
-    if program is None:
-        raise OSError("bwrap is not installed")
-    folders = {"/usr", "/lib", "/lib64", "/bin"} & {str(path) for path in Path("/").iterdir()}
-    binds = [part for folder in sorted(folders) for part in ("--ro-bind", folder, folder)]
-    command = [program, "--unshare-all", "--die-with-parent", "--new-session", *binds]
-    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
-    python = next(path for path in ("/usr/bin/python3", sys.executable) if Path(path).exists())
-    as_nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    return command_call([*command, python, "-I", "-S", "-c", CODE], env={}, **as_nobody)
-
-
-def docker_exec(stack: ExitStack) -> Call:
-    """Return a call of the daemon's exec in a container that idles."""
-    client = connect()
-    stack.callback(client.close)
-    container = client.containers.run(
-        ensure_image(client), ["sleep", "3600"], detach=True, network_mode="none", auto_remove=True
-    )
-    stack.callback(container.remove, force=True)
-    command = ["python3", "-I", "-S", "-c", CODE]
-    return lambda: b"".join([container.exec_run(command).output]).decode()  # type: ignore[list-item]
-
-
-def docker_run(stack: ExitStack) -> Call:
-    """Return a call that makes a container for every execution."""
-    client = connect()
-    stack.callback(client.close)
-    image = ensure_image(client)
-    command = ["python3", "-I", "-S", "-c", CODE]
-    return lambda: bytes(
-        client.containers.run(image, command, network_mode="none", remove=True)
-    ).decode()
-
-
 def batch_size(name: str) -> int:
     """Return how many calls of a way belong to one round."""
-    return 3 if name in ("docker run --rm", "docker, container") else 12
+    return 3 if name in ("docker run --rm", "docker, container") else BATCH
 
 
 def measure_latency(contenders: Contenders, rounds: int) -> dict[str, list[float]]:
@@ -187,6 +99,8 @@ def measure_latency(contenders: Contenders, rounds: int) -> dict[str, list[float
                 if output.strip() != EXPECTED:
                     raise SystemExit(f"{name} answered {output!r}")
                 time.sleep(PAUSE_S)
+            if batch_size(name) < BATCH:
+                time.sleep(SETTLE_S)  # while containers are made and removed behind it
     return taken
 
 

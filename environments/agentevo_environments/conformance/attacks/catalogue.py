@@ -5,8 +5,18 @@ from agentevo_environments.conformance.attacks.programs import (
     host,
     kernel,
     leftovers,
-    resources,
+    memory,
+    running,
+    space,
 )
 
-ATTACKS = (*resources.ATTACKS, *host.ATTACKS, *kernel.ATTACKS, *leftovers.ATTACKS, *grading.ATTACKS)
+ATTACKS = (
+    *running.ATTACKS,
+    *memory.ATTACKS,
+    *space.ATTACKS,
+    *host.ATTACKS,
+    *kernel.ATTACKS,
+    *leftovers.ATTACKS,
+    *grading.ATTACKS,
+)
 """Every attack of the suite."""

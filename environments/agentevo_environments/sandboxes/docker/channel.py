@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _STREAM_HEADER = struct.Struct("!BxxxI")
 _STDERR = 2
+_RECEIVE_BYTES = 1 << 16
 _STDERR_KEPT_BYTES = 4096
 
 
@@ -31,6 +32,7 @@ class Channel:
         self._stream: Any = client.api.attach_socket(container_id, params=params)
         self._socket: socket.socket = getattr(self._stream, "_sock", self._stream)
         self._deadline = 0.0
+        self._received = b""
         self._remaining = 0
         self.stderr = b""
 
@@ -79,11 +81,14 @@ class Channel:
         return data
 
     def _part(self, size: int) -> bytes:
-        try:
-            self._socket.settimeout(self._seconds_left())
-            return self._socket.recv(size)
-        except OSError as error:
-            raise self._died(error) from error
+        if not self._received:
+            try:
+                self._socket.settimeout(self._seconds_left())
+                self._received = self._socket.recv(_RECEIVE_BYTES)
+            except OSError as error:
+                raise self._died(error) from error
+        part, self._received = self._received[:size], self._received[size:]
+        return part
 
     def _seconds_left(self) -> float:
         return max(0.001, self._deadline - time.monotonic())

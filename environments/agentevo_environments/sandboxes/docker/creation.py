@@ -126,6 +126,7 @@ def create_container(client: "DockerClient", settings: Settings, shape: Shape) -
         settings.image,
         entrypoint=["python3", "-I", "-B", "-X", "utf8", "-c", _BOOT],
         command=[],
+        environment={"LD_BIND_NOW": "1"},  # symbols are looked up once, not in every execution
         user="0:0",
         working_dir="/",
         hostname="sandbox",

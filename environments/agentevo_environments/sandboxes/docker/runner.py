@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 from agentevo_environments.sandboxes import protocol
@@ -26,10 +26,12 @@ _CHUNK_BYTES = 1 << 18
 _STUCK_S = 60
 _OUT_OF_MEMORY_COUNTS = ("/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events")
 _PRELOADED = (
-    "base64 bisect collections contextlib copy csv dataclasses datetime decimal enum fractions "
-    "functools hashlib heapq io itertools json math operator random re statistics string "
-    "subprocess tempfile textwrap typing unittest"
+    "_random _sha512 _weakrefset base64 bisect collections contextlib copy csv dataclasses datetime "
+    "decimal enum fractions functools hashlib heapq io itertools json math operator re string "
+    "textwrap typing"
 )
+"""Saves programs the import. Of random and threading only what they import: both do much at every
+fork once they are there."""
 
 
 class Slot:
@@ -52,16 +54,18 @@ class Slot:
         for descriptor in outputs:
             os.set_blocking(descriptor, False)
 
-    def close(self) -> None:
-        """Wait until the keeper has wiped everything and is gone."""
+    def close(self) -> bool:
+        """Wait until the keeper has killed and wiped everything; return whether it could."""
+        last = b""
         # A keeper that dies with an unread order resets the connection.
         with suppress(ConnectionResetError):
-            while self.report.recv(_CHUNK_BYTES):
-                pass
+            while data := self.report.recv(_CHUNK_BYTES):
+                last = data
         self.control.close()
         self.report.close()
         os.close(self.stdout)
         os.close(self.stderr)
+        return last.endswith(zygote.DONE)
 
 
 class Outcome:
@@ -107,7 +111,8 @@ class Runner:
         _write(protocol.encode({"ready": True, "python": sys.version.split()[0]}))
         while (head := protocol.read_head(self._read, limit_bytes=REQUEST_LIMIT_BYTES)) is not None:
             self._execute(slot, *head)
-            slot.close()
+            if not slot.close():
+                _exit("an execution could not be ended")
             if not leftovers.is_clean():
                 _exit("an execution has left files that cannot be removed")
             slot = self._arm()
@@ -192,9 +197,8 @@ class Runner:
             "files": report.get("files", []),
             "left_out": report.get("left_out", 0),
         }
-        _write(protocol.encode_head(header, [len(stdout), len(stderr), *sizes]))
-        _write(bytes(stdout))
-        _write(bytes(stderr))
+        head = protocol.encode_head(header, [len(stdout), len(stderr), *sizes])
+        _write(b"".join((head, stdout, stderr)))
         remaining = sum(sizes)
         while remaining:
             piece = slot.report.recv(min(remaining, _CHUNK_BYTES))
@@ -228,14 +232,20 @@ def _uids() -> Iterator[int]:
 
 
 def _out_of_memory_kills() -> int:
+    counts = _out_of_memory_counts()
+    if counts is None:
+        return 0
+    lines = os.pread(counts, _CHUNK_BYTES, 0).splitlines()
+    return int(dict(line.split() for line in lines).get(b"oom_kill", 0))
+
+
+@cache
+def _out_of_memory_counts() -> int | None:
+    """Return a descriptor of the kernel's counts, or None where they cannot be read."""
     for path in _OUT_OF_MEMORY_COUNTS:
-        try:
-            with open(path) as file:  # noqa: PTH123
-                counts = dict(line.split() for line in file)
-        except OSError:
-            continue
-        return int(counts.get("oom_kill", 0))
-    return 0
+        with suppress(OSError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 def _write(data: bytes) -> None:

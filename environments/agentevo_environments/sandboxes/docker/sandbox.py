@@ -6,7 +6,7 @@ limits and control groups hold back. Not contained: an attack on the kernel itse
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,6 @@ from agentevo_environments.sandboxes.base import (
     ExecResult,
     Limits,
     Program,
-    Sandbox,
 )
 from agentevo_environments.sandboxes.docker.container import Container, Reply, Request
 from agentevo_environments.sandboxes.docker.creation import Settings, Shape
@@ -29,8 +28,7 @@ from agentevo_environments.sandboxes.docker.stock import (
     SingleUseContainers,
     Stock,
 )
-from agentevo_environments.sandboxes.executions import Executions
-from agentevo_environments.sandboxes.workspace import Workspace, with_files
+from agentevo_environments.sandboxes.workspace import WorkspaceSandbox, files_within
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -50,7 +48,7 @@ _CONTAINED = (
 )
 
 
-class DockerSandbox(Sandbox):
+class DockerSandbox(WorkspaceSandbox):
     """Runs programs in containers that have no network and nothing of the host.
 
     Args:
@@ -84,6 +82,7 @@ class DockerSandbox(Sandbox):
         run_id: str = "",
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        super().__init__()
         if image and dockerfile:
             raise ValueError(f"give image ({image!r}) or dockerfile ({dockerfile!r}), not both")
         if per_exec not in ("uid", "container"):
@@ -101,8 +100,6 @@ class DockerSandbox(Sandbox):
         self._client: DockerClient | None = None
         self._stock: Stock | None = None
         self._last_gc = 0.0
-        self._workspace = Workspace()
-        self._executions = Executions()
 
     @property
     def containment(self) -> Containment:
@@ -162,7 +159,12 @@ class DockerSandbox(Sandbox):
         execution_id: str = "",
         keep_files: bool = False,
     ) -> ExecResult:
-        """Run a program in a container whose limits are `limits`; see `Sandbox.exec`."""
+        """Run a program in a container whose limits are `limits`; see `Sandbox.exec`.
+
+        Raises:
+            LimitsError: The files are more or larger than the limits allow.
+            SandboxDiedError: The container or the daemon has ended.
+        """
         if self._stock is None:
             raise SandboxDiedError("the sandbox was not started: use it as a context manager")
         stock = self._stock
@@ -170,7 +172,7 @@ class DockerSandbox(Sandbox):
 
         def run() -> ExecResult:
             started = time.monotonic()
-            files = with_files(self._workspace.files, program.files)
+            files = files_within(limits, self._workspace.files, program.files)
             with stock.lend(Shape.of(limits)) as container:
                 reply = container.execute(program, files, request)
             if keep_files:
@@ -178,23 +180,6 @@ class DockerSandbox(Sandbox):
             return _result(reply, execution_id, time.monotonic() - started)
 
         return self._executions.once(execution_id, run)
-
-    def put(self, path: str, data: bytes) -> None:
-        """Place a file in the workspace; see `Sandbox.put`."""
-        self._workspace.put(path, data)
-
-    def get(self, path: str) -> bytes:
-        """Return a file of the workspace; see `Sandbox.get`."""
-        return self._workspace.get(path)
-
-    def workspace(self) -> Sequence[str]:
-        """Return the paths of the files in the workspace, sorted."""
-        return sorted(self._workspace.files)
-
-    def reset(self) -> None:
-        """Empty the workspace and forget stored results."""
-        self._workspace.replace({})
-        self._executions.clear()
 
     def close(self) -> None:
         """Remove all containers and close the connection to the daemon."""

@@ -6,11 +6,11 @@ nothing of that uid can signal it. When the program ends, or on request, it kill
 the uid, reports how the program ended and what files it left, and wipes what is left of it.
 """
 
+import gc
 import os
 import select
 import signal
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,9 @@ from agentevo_environments.sandboxes.embedded.guest import harvest, seccomp
 
 KILL = b"K"
 """What the supervisor sends to a keeper to end its execution."""
+
+DONE = b"D"
+"""What a keeper sends last: nothing of the execution is left."""
 
 _DEATH_LIMIT_S = 5.0
 _MESSAGE_BYTES = 64
@@ -33,19 +36,23 @@ def serve(orders: socket.socket) -> NoReturn:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     filtering = seccomp.Filter(in_namespaces=True) if seccomp.is_supported() else None
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    program.prepare()
+    gc.collect()
+    gc.freeze()
     while True:
         message, descriptors, _, _ = socket.recv_fds(orders, _MESSAGE_BYTES, 2)
         if not message:
             os._exit(0)
         if os.fork() == 0:
             orders.close()
-            control, report = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            control, report = map(_socket, descriptors)
             _keep(int(message), control, report, filtering)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _socket(descriptor: int) -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
 
 
 def _keep(
@@ -74,8 +81,8 @@ def _keep(
     order = protocol.read_frame(report.recv)
     if order is None:
         os._exit(0)
-    _await(child, woken, report)
-    _finish(child, report, order.header)
+    status = _await(child, woken, report)
+    _finish(child, report, status, keep_files=order.header["keep_files"])
 
 
 def _become_keeper(uid: int) -> None:
@@ -85,30 +92,45 @@ def _become_keeper(uid: int) -> None:
     os.setresuid(guard, uid, guard)
 
 
-def _await(child: int, woken: int, report: socket.socket) -> None:
-    """Wait until the program has ended, not merely stopped, or the supervisor ends it."""
+def _await(child: int, woken: int, report: socket.socket) -> int | None:
+    """Wait until the program has ended, not merely stopped; return its exit status.
+
+    Returns:
+        The status, negative for a signal, or None when the supervisor ends it.
+    """
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     poll.register(report, select.POLLIN)
     while True:
         if report.fileno() in dict(poll.poll()):
-            return
+            return None
         os.read(woken, _MESSAGE_BYTES)
-        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            return
+        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
-def _finish(child: int, report: socket.socket, order: Mapping[str, Any]) -> NoReturn:
-    status = leftovers.end_all(child, _DEATH_LIMIT_S)
-    if status is None:
+def _finish(child: int, report: socket.socket, status: int | None, *, keep_files: bool) -> NoReturn:
+    """Report, then kill and wipe what is left; where the report needs that, the other way round."""
+    early = status is not None and not keep_files
+    if early:
+        report.sendall(protocol.encode({"status": status}))
+    waited = leftovers.end_all(child, _DEATH_LIMIT_S)
+    if waited is None:
         os._exit(1)
-    header: dict[str, Any] = {"status": os.waitstatus_to_exitcode(status)}
-    if order["keep_files"]:
-        left = harvest.collect(Path(program.WORK))
-        header |= {"files": left.names, "left_out": left.left_out}
-        report.sendall(protocol.encode_head(header, left.sizes))
-        left.send(report)
-    else:
-        report.sendall(protocol.encode(header))
+    if not early:
+        _report_late(report, os.waitstatus_to_exitcode(waited), keep_files=keep_files)
     leftovers.wipe()
+    report.sendall(DONE)
     os._exit(0)
+
+
+def _report_late(report: socket.socket, status: int, *, keep_files: bool) -> None:
+    header: dict[str, Any] = {"status": status}
+    if not keep_files:
+        report.sendall(protocol.encode(header))
+        return
+    left = harvest.collect(Path(program.WORK))
+    header |= {"files": left.names, "left_out": left.left_out}
+    report.sendall(protocol.encode_head(header, left.sizes))
+    left.send(report)

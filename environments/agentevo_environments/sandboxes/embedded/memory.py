@@ -1,5 +1,6 @@
 """Memory: the memory groups of the slots, as the client sets and reads them."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from agentevo_environments.errors import LimitsError
 
 MINIMUM_BYTES = 16 << 20
 LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+EVENTS_BYTES = 4096
 EVENT_FILES = {1: "memory.oom_control", 2: "memory.events"}
 
 
@@ -25,6 +27,7 @@ class MemoryGroups:
         self.exist = groups is not None
         self._limits: dict[int, tuple[int, int]] = {}
         self._kills: dict[int, int] = {}
+        self._events: dict[int, int] = {}
         if groups is not None:
             self._version = int(groups["version"])
             self._folders = {name: Path(place) for name, place in groups["folders"].items()}
@@ -51,11 +54,19 @@ class MemoryGroups:
         """Return how many processes of a slot the kernel has killed since the last call."""
         if not self.exist:
             return 0
-        text = self._place("memory", slot, EVENT_FILES[self._version]).read_text()
+        if slot not in self._events:
+            place = self._place("memory", slot, EVENT_FILES[self._version])
+            self._events[slot] = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        text = os.pread(self._events[slot], EVENTS_BYTES, 0)
         counts = dict(line.split() for line in text.splitlines())
-        before, now = self._kills.get(slot, 0), int(counts.get("oom_kill", 0))
+        before, now = self._kills.get(slot, 0), int(counts.get(b"oom_kill", 0))
         self._kills[slot] = now
         return now - before
+
+    def close(self) -> None:
+        """Release the descriptors; the groups are the keeper's."""
+        while self._events:
+            os.close(self._events.popitem()[1])
 
     def _write(self, controller: str, slot: int, name: str, value: int) -> None:
         self._place(controller, slot, name).write_text(str(value))

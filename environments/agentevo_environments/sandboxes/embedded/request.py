@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 
-from agentevo_environments.errors import LimitsError
 from agentevo_environments.sandboxes.base import Limits, Program
 from agentevo_environments.sandboxes.protocol import encode
-from agentevo_environments.sandboxes.workspace import with_files
+from agentevo_environments.sandboxes.workspace import files_within
 
 
 def encode_request(
@@ -18,20 +18,17 @@ def encode_request(
         LimitsError: The files are more or larger than the limits allow.
         ValueError: A path is not valid.
     """
-    files = with_files(workspace, program.files)
-    size = sum(len(data) for data in files.values())
-    largest = max((len(data) for data in files.values()), default=0)
-    if size > limits.disk_bytes or len(files) > limits.files or largest > limits.file_bytes:
-        raise LimitsError(
-            f"{len(files)} files of {size} bytes, the largest {largest}, are more than the limits"
-            f" allow (files={limits.files}, disk_bytes={limits.disk_bytes},"
-            f" file_bytes={limits.file_bytes}): raise these limits or place less"
-        )
+    files = files_within(limits, workspace, program.files)
     header = {
         "argv": list(program.argv) if program.argv is not None else None,
-        "limits": asdict(limits),
+        "limits": _as_dict(limits),
         "files": list(files),
         "keep": keep_files,
     }
     code = (program.code or "").encode("utf-8", "surrogatepass")
     return encode(header, (code, program.stdin, *files.values()))
+
+
+@lru_cache(maxsize=64)
+def _as_dict(limits: Limits) -> Mapping[str, float]:
+    return asdict(limits)

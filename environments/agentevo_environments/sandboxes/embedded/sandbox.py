@@ -1,5 +1,6 @@
 """EmbeddedSandbox: programs in fresh namespaces on this machine, started in milliseconds."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from agentevo_environments.sandboxes.base import (
     ExecResult,
     Limits,
     Program,
-    Sandbox,
 )
 from agentevo_environments.sandboxes.embedded import tiers
 from agentevo_environments.sandboxes.embedded.contained import containment
@@ -21,14 +21,15 @@ from agentevo_environments.sandboxes.embedded.launch import Server, died
 from agentevo_environments.sandboxes.embedded.memory import MemoryGroups
 from agentevo_environments.sandboxes.embedded.request import encode_request
 from agentevo_environments.sandboxes.embedded.slots import SlotPool
-from agentevo_environments.sandboxes.executions import Executions
-from agentevo_environments.sandboxes.workspace import Workspace
+from agentevo_environments.sandboxes.workspace import WorkspaceSandbox
 
 DEATH_NOTICE_S = 0.1
+GROUPS_ARE_GONE = (errno.ENOENT, errno.ENODEV)
+"""Errors of the control groups when the keeper, which had made them, was killed."""
 OUT_OF_MEMORY = ("MemoryError", "bash: xmalloc", "Cannot allocate memory")
 
 
-class EmbeddedSandbox(Sandbox):
+class EmbeddedSandbox(WorkspaceSandbox):
     """Runs each program in namespaces of its own, armed before the program is known.
 
     No daemon and no image: the interpreter, the standard library and the system's programs are
@@ -53,11 +54,10 @@ class EmbeddedSandbox(Sandbox):
         allow_unsafe: bool = False,
         cgroups: bool = True,
     ) -> None:
+        super().__init__()
         self._choice = tiers.Choice(
             tier, tuple(packages), parallel, allow_unsafe=allow_unsafe, cgroups=cgroups
         )
-        self._workspace = Workspace()
-        self._executions = Executions()
         self._server: Server | None = None
         self._pool: SlotPool
         self._memory: MemoryGroups
@@ -100,28 +100,12 @@ class EmbeddedSandbox(Sandbox):
             execution_id, lambda: self._run(program, limits, execution_id, keep_files=keep_files)
         )
 
-    def put(self, path: str, data: bytes) -> None:
-        """Place a file in the workspace; see `Sandbox.put`."""
-        self._workspace.put(path, data)
-
-    def get(self, path: str) -> bytes:
-        """Return a file of the workspace; see `Sandbox.get`."""
-        return self._workspace.get(path)
-
-    def workspace(self) -> Sequence[str]:
-        """Return the paths of the files in the workspace, sorted."""
-        return sorted(self._workspace.files)
-
-    def reset(self) -> None:
-        """Empty the workspace and forget stored results."""
-        self._workspace.replace({})
-        self._executions.clear()
-
     def close(self) -> None:
         """Kill everything. May be called twice."""
         server, self._server = self._server, None
         if server is not None and self._owner == os.getpid():
             self._pool.close()
+            self._memory.close()
             server.close()
 
     def _started(self) -> Server:
@@ -147,7 +131,9 @@ class EmbeddedSandbox(Sandbox):
             lost = not (outcome.reported or outcome.stopped or kills)
             if lost and self._pool.has_died(DEATH_NOTICE_S):
                 raise died()
-        except FileNotFoundError as error:  # the control groups went with the keeper
+        except OSError as error:
+            if error.errno not in GROUPS_ARE_GONE:
+                raise
             raise died() from error
         finally:
             self._pool.give_back(slot)

@@ -133,7 +133,10 @@ if os.fork() == 0:
 SPECIAL_FILES = """
 import os, socket
 os.mkfifo("pipe")
-socket.socket(socket.AF_UNIX).bind("sock")
+try:
+    socket.socket(socket.AF_UNIX).bind("sock")
+except OSError:
+    pass
 open("honest.txt", "w").write("honest")
 """
 

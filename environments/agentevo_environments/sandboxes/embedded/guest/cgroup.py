@@ -9,12 +9,12 @@ left behind.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-CONTROLLERS = ("memory", "pids")
+MEMORY, PROCESSES = "memory", "pids"
 PREFIX = "agentevo-"
 NO_SWAP = {1: "memory.swappiness", 2: "memory.swap.max"}
 REMOVAL_TIMEOUT_S = 5.0
@@ -47,9 +47,15 @@ class Groups:
                 time.sleep(0.005)
 
 
-def create(slots: int) -> Groups | None:
-    """Create the groups of a sandbox, or return None where none can be written or joined."""
-    for version, places in _candidates():
+def create(slots: int, controllers: Sequence[str]) -> Groups | None:
+    """Create the groups of a sandbox, or return None where none can be written or joined.
+
+    Args:
+        slots: Number of groups.
+        controllers: What they limit, `MEMORY` among it. Each costs every slot a move into its
+            group, for which the kernel stops all forks of the machine for a moment.
+    """
+    for version, places in _candidates(controllers):
         _remove_stale(places.values())
         name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
         groups = Groups(version, {key: place / name for key, place in places.items()}, slots)
@@ -99,14 +105,14 @@ def _try_to_join(groups: Groups) -> None:
         raise PermissionError("processes may not be moved into the new control group")
 
 
-def _candidates() -> Iterator[tuple[int, dict[str, Path]]]:
+def _candidates(controllers: Sequence[str]) -> Iterator[tuple[int, dict[str, Path]]]:
     """Yield (version, folder by controller) for places under which groups might be made."""
     first: dict[str, Path] = {}
-    for controller in CONTROLLERS:
+    for controller in controllers:
         place = _own_folder(controller)
         if place is not None and os.access(place, os.W_OK):
             first[controller] = place
-    if "memory" in first:
+    if MEMORY in first:
         yield 1, first
     own = _own_folder("")
     for place in (own, *own.parents) if own is not None else ():
@@ -114,8 +120,8 @@ def _candidates() -> Iterator[tuple[int, dict[str, Path]]]:
             enabled = (place / "cgroup.subtree_control").read_text().split()
         except OSError:
             break
-        if "memory" in enabled and os.access(place, os.W_OK):
-            yield 2, {name: place for name in CONTROLLERS if name in enabled}
+        if MEMORY in enabled and os.access(place, os.W_OK):
+            yield 2, {name: place for name in controllers if name in enabled}
 
 
 def _own_folder(controller: str) -> Path | None:

@@ -19,6 +19,8 @@ STAGE = "/tmp"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 INNER_ID = 1000
 OTHERS_MAY_ENTER = 0o001
+ENVIRONMENT = {"LD_BIND_NOW": "1"}
+"""Symbols are looked up once, by the server, not by every program again."""
 FOR_SERVER = ("tier", "control", "members", "packages", "python", "scratch")
 
 Binds = Sequence[tuple[str, str]]
@@ -38,8 +40,8 @@ def enter(settings: Mapping[str, Any]) -> None:
     tier, layout = settings["tier"], settings["layout"]
     binds: Binds = [(source, target) for source, target in layout["binds"]]
     if settings["uid"] is not None:
-        binds = _show(binds, in_place=tier in {"T3", "T4"})
-        _become(settings["uid"])
+        binds = show(binds, in_place=tier in {"T3", "T4"})
+        become(settings["uid"])
     os.chdir("/")
     readable = [source for source, _ in binds]
     server = {key: settings[key] for key in FOR_SERVER}
@@ -50,16 +52,17 @@ def enter(settings: Mapping[str, Any]) -> None:
         command = [settings["bwrap"], *bubblewrap_arguments(layout, binds), *command]
     elif tier == "T2":
         outer.enter(layout, binds, DEVICES, INNER_ID)
-    os.execve(command[0], command, {})
+    os.execve(command[0], command, ENVIRONMENT)
 
 
-def _become(uid: int) -> None:
+def become(uid: int) -> None:
+    """Give up root for a user."""
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
 
 
-def _show(binds: Binds, *, in_place: bool) -> Binds:
+def show(binds: Binds, *, in_place: bool) -> Binds:
     """Make the sources of binds reachable for every user, unseen by other processes.
 
     Returns:

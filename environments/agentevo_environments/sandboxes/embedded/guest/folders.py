@@ -6,7 +6,6 @@ it can find and kill all of them.
 """
 
 import os
-import shutil
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
 class Folders:
-    """Isolation of one slot; see `Namespaces` for the order of use.
+    """Isolation of one slot; see `slot.Isolation` for the order of use.
 
     Args:
         scratch: Folder of the sandbox, in which the slot makes its own.
@@ -44,11 +43,14 @@ class Folders:
 
     def enter(self) -> None:
         """Make the slot's folder and adopt what will be orphaned."""
-        os.setsid()
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        self.home = f"{self._scratch}/{os.getpid()}"
-        self.work = f"{self.home}/work"
+        self._name_folders(os.getpid())
         Path(self.work).mkdir(parents=True, mode=0o700)
+
+    def join(self) -> None:
+        """Enter the slot's folder, in a session of its own."""
+        os.setsid()
+        self._name_folders(os.getppid())
         os.chdir(self.work)
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
@@ -65,6 +67,10 @@ class Folders:
             landlock.restrict(self._readable, self._listable, [self.home, *DEVICES])
             self._filter.install()
 
+    def _name_folders(self, first_process: int) -> None:
+        self.home = f"{self._scratch}/{first_process}"
+        self.work = f"{self.home}/work"
+
     def kill_all(self) -> None:
         """Kill every process below this one and wait until they are gone."""
         kill_descendants()
@@ -72,8 +78,14 @@ class Folders:
     def end(self) -> None:
         """Remove the slot's folder."""
         self.kill_all()
-        os.chdir("/")
-        shutil.rmtree(self.home, ignore_errors=True)
+        remove(self.home)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder as far as possible."""
+    import shutil  # much memory for what most tiers never do
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def kill_descendants() -> None:

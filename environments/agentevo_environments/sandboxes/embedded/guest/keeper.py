@@ -8,11 +8,9 @@ processes forked by the client, which still hold its sockets, keep nothing alive
 
 import os
 import select
-import shutil
 import signal
 import socket
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +36,7 @@ def main(settings: Mapping[str, Any]) -> int:
 
 def _keep(settings: Mapping[str, Any], client: int) -> None:
     control = socket.socket(fileno=settings["control"])
-    groups = cgroup.create(settings["slots"]) if settings["cgroups"] else None
+    groups = cgroup.create(settings["slots"], _limited(settings)) if settings["cgroups"] else None
     scratch = _make_scratch(settings)
     try:
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -51,7 +49,7 @@ def _keep(settings: Mapping[str, Any], client: int) -> None:
     finally:
         folders.kill_descendants()
         if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
+            folders.remove(scratch)
         if groups:
             groups.remove()
 
@@ -60,10 +58,19 @@ def _make_scratch(settings: Mapping[str, Any]) -> str:
     """Make the folder in which the slots of T3 and T4 write; "" for the other tiers."""
     if settings["tier"] in {"T1", "T2"}:
         return ""
+    import tempfile
+
     scratch = tempfile.mkdtemp(prefix=f"{cgroup.PREFIX}{os.getpid()}-")
     if settings["uid"] is not None:
         os.chown(scratch, settings["uid"], settings["uid"])
     return scratch
+
+
+def _limited(settings: Mapping[str, Any]) -> Sequence[str]:
+    """Return what groups limit; user namespaces count the processes of each slot themselves."""
+    if settings["tier"] in {"T1", "T2"}:
+        return (cgroup.MEMORY,)
+    return (cgroup.MEMORY, cgroup.PROCESSES)
 
 
 def _describe(groups: cgroup.Groups | None) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-from pathlib import Path
 
 NEWNS = 0x0002_0000
 NEWCGROUP = 0x0200_0000
@@ -36,7 +35,14 @@ LAST_CAPABILITY = 63
 CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)
+# Looked up once, not again in every fork.
+_capset, _mount, _pivot_root, _prctl = _libc.capset, _libc.mount, _libc.pivot_root, _libc.prctl
+_syscall, _umount, _unshare = _libc.syscall, _libc.umount2, _libc.unshare
+_syscall_holding_the_lock = ctypes.PyDLL(None, use_errno=True).syscall
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
+_after_fork_in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_clone_number = CLONE_NUMBERS.get(os.uname().machine, 0)
 
 
 class _CapabilityHeader(ctypes.Structure):
@@ -66,12 +72,12 @@ def check(result: int, what: str) -> int:
 def syscall(what: str, number: int, *arguments: object) -> int:
     """Make a system call by number; integers are passed as 64 bits."""
     values = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return check(_libc.syscall(ctypes.c_long(number), *values), what)
+    return check(_syscall(ctypes.c_long(number), *values), what)
 
 
 def unshare(flags: int) -> None:
     """Move this process (for NEWPID: its later children) into new namespaces."""
-    check(_libc.unshare(flags), f"unshare {flags:#x}")
+    check(_unshare(flags), f"unshare {flags:#x}")
 
 
 def fork_into(flags: int) -> int:
@@ -81,58 +87,61 @@ def fork_into(flags: int) -> int:
     it as for os.fork; the C library does not know of it, so the child should do little else than
     fork again in the usual way.
     """
-    number = CLONE_NUMBERS[os.uname().machine]
-    python = ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    pid: int = _libc_holding_the_lock.syscall(
-        ctypes.c_long(number), ctypes.c_ulong(flags | signal.SIGCHLD), *map(ctypes.c_long, [0] * 4)
-    )
+    zero = ctypes.c_long(0)
+    arguments = ctypes.c_long(_clone_number), ctypes.c_ulong(flags | signal.SIGCHLD)
+    _before_fork()
+    pid: int = _syscall_holding_the_lock(*arguments, zero, zero, zero, zero)
     if pid == 0:
-        python.PyOS_AfterFork_Child()
+        _after_fork_in_child()
     else:
-        python.PyOS_AfterFork_Parent()
+        _after_fork_in_parent()
     return check(pid, f"clone {flags:#x}")
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
     """Mount a file system, bind a path, or change the flags of a mount."""
-    result = _libc.mount(
-        os.fsencode(source),
-        os.fsencode(target),
-        kind.encode() if kind else None,
-        ctypes.c_ulong(flags),
-        data.encode() or None,
-    )
-    check(result, f"mount {kind or 'bind'} {target}")
+    paths = (path.encode("utf-8", "surrogateescape") for path in (source, target))
+    options = ctypes.c_ulong(flags), data.encode() or None
+    if _mount(*paths, kind.encode() if kind else None, *options) < 0:
+        check(-1, f"mount {kind or 'bind'} {target}")
 
 
 def unmount(target: str) -> None:
     """Detach a mount and everything below it."""
-    check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+    check(_umount(os.fsencode(target), MNT_DETACH), f"umount {target}")
 
 
 def pivot_root(new: str, old: str) -> None:
     """Make `new` the root of this mount namespace and put the old one at `old`."""
-    check(_libc.pivot_root(os.fsencode(new), os.fsencode(old)), f"pivot_root {new}")
+    check(_pivot_root(os.fsencode(new), os.fsencode(old)), f"pivot_root {new}")
 
 
 def prctl(option: int, value: object, pointer: object = 0) -> None:
     """Set an attribute of this process."""
     values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in (value, pointer, 0, 0)]
-    check(_libc.prctl(option, *values), f"prctl {option}")
+    check(_prctl(option, *values), f"prctl {option}")
 
 
 def map_user(uid: int, gid: int, outer_uid: int, outer_gid: int) -> None:
     """Map one user and group of the new user namespace of this process to those outside."""
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {outer_uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {outer_gid} 1")
+    write_file("/proc/self/setgroups", b"deny")
+    write_file("/proc/self/uid_map", b"%d %d 1" % (uid, outer_uid))
+    write_file("/proc/self/gid_map", b"%d %d 1" % (gid, outer_gid))
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write one of the kernel's files; touches far less memory than an open file object."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def drop_bounding_set() -> None:
     """Give up for ever every capability that a program file could bring back."""
     for capability in range(LAST_CAPABILITY + 1):
-        if _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+        if _prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
             break
 
 
@@ -140,5 +149,5 @@ def drop_capabilities() -> None:
     """Give up every capability that this process holds and every way to regain one."""
     header = _CapabilityHeader(CAPABILITY_VERSION_3, 0)
     nothing = (_CapabilityData * 2)()
-    check(_libc.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
+    check(_capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
     prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -2,12 +2,14 @@
 
 Made before the slot's program is known. The slot has a user namespace of its own, so that its
 rights and its process count end where it ends, and in which no further one can be made.
+
+Every page of memory that a fork touches is copied, which is most of what a slot costs; so this
+file makes plain system calls where it runs once per slot.
 """
 
 import os
 import signal
 from contextlib import suppress
-from pathlib import Path
 
 from agentevo_environments.sandboxes.embedded.guest import kernel
 from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
@@ -23,7 +25,7 @@ OWN_PROCESSES = 1
 
 
 class Namespaces:
-    """Isolation of one slot, used by its processes in this order: fork, enter, limit, confine, end.
+    """Isolation of one slot; see `slot.Isolation` for the order of use.
 
     Attributes:
         home: Folder for temporary files.
@@ -46,9 +48,12 @@ class Namespaces:
         """Keep the user's id and mount everything."""
         kernel.map_user(*self._ids, *self._ids)
         _mount_private_files()
+        os.mkdir(self.work)  # noqa: PTH102
+
+    def join(self) -> None:
+        """Give up what could bring rights back, in a session of its own."""
         os.setsid()
         kernel.drop_bounding_set()
-        Path(self.work).mkdir()
         os.chdir(self.work)
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
@@ -88,18 +93,21 @@ def _mount_private_files() -> None:
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, "mode=755")
-    for folder in ("/dev/shm/tmp", "/dev/shm/shm"):
-        Path(folder).mkdir()
-        Path(folder).chmod(0o1777)
+    usual = os.umask(0)
+    os.mkdir("/dev/shm/tmp", 0o1777)  # noqa: PTH102
+    os.mkdir("/dev/shm/shm", 0o1777)  # noqa: PTH102
+    os.umask(usual)
     kernel.mount("/dev/shm/tmp", TEMPORARY, None, kernel.MS_BIND)
     kernel.mount("/dev/shm/shm", "/dev/shm", None, kernel.MS_BIND)
     _change("/dev/shm", HIDDEN_FLAGS)
     kernel.mount("proc", "/proc", "proc", HIDDEN_FLAGS)
-    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+    kernel.write_file("/proc/sys/user/max_user_namespaces", b"0")
     for part in READ_ONLY_PARTS:
-        if Path(part).exists():
+        try:
             kernel.mount(part, part, None, kernel.MS_BIND | kernel.MS_REC)
-            _change(part, HIDDEN_FLAGS | kernel.MS_RDONLY)
+        except FileNotFoundError:
+            continue
+        _change(part, HIDDEN_FLAGS | kernel.MS_RDONLY)
 
 
 def _change(path: str, flags: int) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from agentevo_environments.sandboxes.embedded.guest import supervisor
+from agentevo_environments.sandboxes.embedded.guest import program, supervisor
 from agentevo_environments.sandboxes.embedded.guest.folders import Folders
 from agentevo_environments.sandboxes.embedded.guest.namespaces import Namespaces
 from agentevo_environments.sandboxes.embedded.guest.slot import (
@@ -26,9 +26,11 @@ from agentevo_environments.sandboxes.embedded.guest.slot import (
 from agentevo_environments.sandboxes.protocol import encode
 
 PRELOADED = (
-    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "json", "math",
-    "operator", "random", "re", "string", "threading", "time", "traceback", "typing",
+    "_random", "_sha512", "_weakrefset", "bisect", "collections", "copy", "datetime", "functools",
+    "heapq", "itertools", "json", "math", "operator", "re", "string", "time", "traceback", "typing",
 )  # fmt: skip
+"""Saves programs the import. Of random and threading only what they import: both do much at every
+fork once they are there."""
 
 
 def main(settings: Mapping[str, Any]) -> int:
@@ -49,7 +51,7 @@ def main(settings: Mapping[str, Any]) -> int:
     )
     with suppress(BrokenPipeError, ConnectionResetError):
         control.sendall(encode({"server": settings["tier"]}))
-        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+        program.prepare(template)
         gc.collect()
         gc.freeze()
         while request := control.recv(1):

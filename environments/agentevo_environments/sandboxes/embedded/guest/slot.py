@@ -21,7 +21,10 @@ class Isolation(Protocol):
         """Fork the slot's first process; return as os.fork does."""
 
     def enter(self) -> None:
-        """Become isolated, in the first process."""
+        """Become isolated, in the first process, and isolate with it those that it has forked."""
+
+    def join(self) -> None:
+        """Take one's place in it, in the program's process, after the first one has entered."""
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
         """Set how much the program may write in total, and into how many files and folders."""

@@ -5,8 +5,8 @@ import builtins
 import io
 import linecache
 import os
+import signal
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,10 @@ OWN_PACKAGE = "agentevo_environments"
 
 
 def prepare(first: Sequence[str], last: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Make this process look like a fresh interpreter, before the source is known.
+    """Make this process, and so its forks, look like a fresh interpreter.
+
+    Programs get the standard descriptors of their own later, of the same kinds as there are here:
+    a file to read from, and pipes. What is built here is not built again in every program.
 
     Args:
         first: Folders to import from before the standard library.
@@ -38,11 +41,22 @@ def prepare(first: Sequence[str], last: Sequence[str], environment: Mapping[str,
     sys.path[:] = [*first, *sys.path, *last]
     os.environ.clear()
     os.environ.update(environment)
+    stdin, (read, write) = os.memfd_create(NAME), os.pipe()
+    for descriptor, number in ((stdin, 0), (write, 1), (write, 2)):
+        os.dup2(descriptor, number)
+    for descriptor in (stdin, read, write):
+        os.close(descriptor)
     for number, name, mode, errors in STREAMS:
         stream = _open(number, mode, errors)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    exec(compile("pass", NAME, "exec"), {})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    rehearse()
+
+
+def rehearse() -> None:
+    """Run an empty program, so that a later one finds what it touches made, and copied."""
+    exec(compile("print(end='')", NAME, "exec"), {})
 
 
 def run(code: bytes) -> int:
@@ -64,7 +78,8 @@ def _open(descriptor: int, mode: str, errors: str) -> io.TextIOWrapper:
 
 
 def _finish() -> None:
-    threading._shutdown()  # type: ignore[attr-defined]
+    if threads := sys.modules.get("threading"):
+        threads._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not stream.closed:

@@ -1,6 +1,6 @@
 """Supervisor: the first process of a slot, in namespaces of its own; it outlives the program.
 
-It isolates the slot, starts the process that will become the program, reaps what the program
+It starts the process that will become the program, isolates the slot, reaps what the program
 leaves behind, kills everything when the client says so or is gone, and hands over the files. In
 T1 and T2 the program cannot signal it (first process of its pid namespace), nor trace or read it
 (not dumpable), and when it ends, the kernel kills all that is left in the namespace.
@@ -29,14 +29,17 @@ HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 def run(template: Template, isolation: Isolation, slot: int, channels: Channels) -> NoReturn:
-    """Be a slot: isolate, announce, wait for the program to end, report; never returns."""
+    """Be a slot: isolate, announce, wait for the program to end, report; never returns.
+
+    The program's process is forked first: what a process touches before a fork is copied once
+    more for each of the two that touch it after.
+    """
     try:
         for descriptor in template.members[slot] if template.members else ():
             os.write(descriptor, b"0")
         close_all_but(channels.client, channels.output, channels.errors)
         try:
-            isolation.enter()
-            _split(template, isolation, channels)
+            _split(isolation, channels)
         finally:
             isolation.end()
     except Exception as error:  # noqa: BLE001 (whatever fails, the client is told)
@@ -46,17 +49,20 @@ def run(template: Template, isolation: Isolation, slot: int, channels: Channels)
         os._exit(0)
 
 
-def _split(template: Template, isolation: Isolation, channels: Channels) -> None:
-    """Start the process that becomes the program and watch it."""
-    started, start = os.pipe()
+def _split(isolation: Isolation, channels: Channels) -> None:
+    """Start the process that becomes the program, isolate both, and watch it."""
+    (started, start), (isolated, announce) = os.pipe(), os.pipe()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
-        program.run(template, isolation, channels, start)
+        program.run(isolation, channels, isolated, start)
+    close_all_but(channels.client, started, announce)
+    isolation.enter()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    close_all_but(channels.client, started)
+    os.write(announce, READY)
+    os.close(announce)
     kernel.drop_capabilities()
-    client = socket.socket(fileno=channels.client)
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channels.client)
     with suppress(BrokenPipeError, ConnectionResetError):
         _supervise(isolation, client, child, started)
 
@@ -66,6 +72,7 @@ def _supervise(isolation: Isolation, client: socket.socket, child: int, started:
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    encode({"status": 0})  # once before it counts
     socket.send_fds(client, [READY], [os.pidfd_open(os.getpid())])
     status = _wait(client, child, wake)
     if status is None:
