@@ -73,7 +73,7 @@ def test_a_step_stores_only_the_writes_that_its_checkpoint_does_not_repeat(tmp_p
         chain(saver, 4).invoke({"number": 0}, CONFIG, durability="sync")
     stored = channels(path)
     assert stored.count("words") == 4
-    assert "number" not in stored
+    assert stored.count("number") <= 1  # that of the input, which nothing waits for
     with open_checkpoints(path) as saver:
         values = chain(saver, 4).get_state(CONFIG).values
     assert values == {"number": 4, "words": ["word1", "word2", "word3", "word4"], "done": []}
