@@ -7,7 +7,6 @@ owner left, or that Chroma answers wrongly from, are thrown away and filled agai
 """
 
 import contextlib
-import hashlib
 import os
 import secrets
 import shutil
@@ -23,11 +22,12 @@ from numpy.typing import NDArray
 from agentevo_memory.columns import Arrays
 from agentevo_memory.errors import IndexDamagedError, IndexUnavailableError
 from agentevo_memory.indexes.base import Nearest
+from agentevo_memory.indexes.chroma_client import ChromaClient
 from agentevo_memory.indexes.chroma_files import (
-    chroma_errors,
+    LOCK,
+    SERVER_NOTE,
     digests,
     lock,
-    open_client,
     read_manifest,
     write_manifest,
 )
@@ -63,10 +63,9 @@ class ChromaIndex:
         self._manifest = folder / "chroma.json"
         self._model_id = model_id
         self._url = url
-        self._lock = lock(folder / "chroma.lock")
+        self._lock = lock(folder / LOCK)
         self._tail = ExactIndex()
         self._held: dict[str, dict[int, int]] = {}
-        self._collections: dict[str, Any] = {}
         self._client: Any = None
         self._name = ""
         self.rebuilt = ""
@@ -156,16 +155,18 @@ class ChromaIndex:
         """Flush some of the tail, note what the files hold, and let go of the lock."""
         if self._client is None:
             return
+        client, files = self._client, not self._url
         try:
             self.flush(FLUSH)
-            client, self._client = self._client, None
-            if not self._url:
+            if files:
                 client.close()
             self._write_manifest()
         except (IndexUnavailableError, IndexDamagedError, OSError):
-            self._client = None  # without a manifest the next owner starts anew
+            pass  # without a manifest the next owner starts anew
         finally:
-            self._collections.clear()
+            if not files:
+                client.close()
+            self._client = None
             os.close(self._lock)
 
     def _open_or_start_anew(self) -> None:
@@ -181,7 +182,7 @@ class ChromaIndex:
         self._manifest.unlink()
         if not self._url and digests(self._folder / self._name) != state["files"]:
             raise IndexDamagedError("the files of the Chroma index are not what was written")
-        self._client = open_client(self._folder / self._name, self._url)
+        self._client = ChromaClient(self._folder / self._name, self._url)
         self._held = {
             key: {int(rid): crc for rid, crc in held.items()} for key, held in state["held"].items()
         }
@@ -195,7 +196,7 @@ class ChromaIndex:
         held = self._held[key]
         sample = list(held)[:: max(1, len(held) // SAMPLES)][:SAMPLES]
         try:
-            right, missed = self._ask(key, "count") == len(held), 0
+            right, missed = self._client.ask(key, "count") == len(held), 0
             for rid, vector in zip(*self._get(key, sample), strict=True):
                 missed += rid not in self._nearest(key, vector, SAMPLES, None).rids
             right &= missed <= len(sample) // 4
@@ -207,14 +208,16 @@ class ChromaIndex:
             raise IndexDamagedError("the Chroma index does not hold what was written")
 
     def _start_anew(self) -> None:
-        if self._client is not None and not self._url:
+        if self._client is not None:
             with contextlib.suppress(Exception):
                 self._client.close()
         for old in self._folder.glob("chroma-*"):
             shutil.rmtree(old, ignore_errors=True)
-        self._held, self._collections = {}, {}
+        self._held = {}
         self._name = f"chroma-{secrets.token_hex(6)}"
-        self._client = open_client(self._folder / self._name, self._url)
+        self._client = ChromaClient(self._folder / self._name, self._url)
+        if self._url:
+            self._client.replace_noted(self._folder / SERVER_NOTE)
 
     def _read_manifest(self) -> dict[str, Any]:
         state = read_manifest(self._manifest)
@@ -234,13 +237,13 @@ class ChromaIndex:
 
     def _upsert(self, key: str, rids: list[int], vectors: Vectors) -> None:
         if rids:
-            self._ask(key, "upsert", ids=[str(rid) for rid in rids], embeddings=vectors)
+            self._client.ask(key, "upsert", ids=[str(rid) for rid in rids], embeddings=vectors)
             crcs = (zlib.crc32(vector.tobytes()) for vector in vectors)
             self._held.setdefault(key, {}).update(zip(rids, crcs, strict=True))
 
     def _delete(self, key: str, rids: Sequence[int]) -> None:
         if rids:
-            self._ask(key, "delete", ids=[str(rid) for rid in rids])
+            self._client.ask(key, "delete", ids=[str(rid) for rid in rids])
             for rid in rids:
                 del self._held[key][rid]
 
@@ -254,7 +257,7 @@ class ChromaIndex:
             if len(matching) <= FEW:
                 return self._exactly(key, vector, matching, limit)
             wanted = min(len(held), _SPARE * limit * len(held) // len(matching))
-        answer = self._ask(
+        answer = self._client.ask(
             key,
             "query",
             query_embeddings=vector[None, :],
@@ -274,18 +277,9 @@ class ChromaIndex:
         return Nearest(np.array(known, dtype=np.int64)[order], cosines[order])
 
     def _get(self, key: str, rids: Sequence[int]) -> tuple[list[int], Vectors]:
-        found = self._ask(key, "get", ids=[str(rid) for rid in rids], include=["embeddings"])
+        found = self._client.ask(key, "get", ids=[str(rid) for rid in rids], include=["embeddings"])
         vectors = np.asarray(found["embeddings"], dtype=np.float32)
         return [int(rid) for rid in found["ids"]], vectors
-
-    def _ask(self, key: str, method: str, **arguments: Any) -> Any:
-        with chroma_errors(self._url):
-            if key not in self._collections:
-                name = f"{self._name}-{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}"
-                self._collections[key] = self._client.get_or_create_collection(
-                    name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
-                )
-            return getattr(self._collections[key], method)(**arguments)
 
     def _keys(self, partitions: Sequence[str]) -> list[str]:
         wanted = set(partitions)

@@ -1,16 +1,17 @@
-"""The files of a Chroma index: who owns them, how they are opened, and their digests."""
+"""The files of a Chroma index: who owns them, the manifest of what they hold, and their digests."""
 
-import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agentevo_memory.errors import IndexDamagedError, IndexOwnedError, IndexUnavailableError
+from agentevo_memory.errors import IndexDamagedError, IndexOwnedError
+
+LOCK = "chroma.lock"
+SERVER_NOTE = "chroma.name"
 
 
 def lock(path: Path) -> int:
@@ -27,54 +28,25 @@ def lock(path: Path) -> int:
     return file
 
 
-def open_client(folder: Path, url: str) -> Any:
-    """Return a Chroma client for the files in `folder`, or for the server at `url`."""
-    import chromadb
-    from chromadb.config import Settings
-
-    settings = Settings(anonymized_telemetry=False)
-    if not url:
-        return chromadb.PersistentClient(str(folder), settings=settings)
-    host, _, port = url.partition("://")[2].partition(":")
-    try:
-        return chromadb.HttpClient(host=host, port=int(port or 8000), settings=settings)
-    except ValueError as error:
-        raise _unavailable(url, error) from error
-
-
-@contextlib.contextmanager
-def chroma_errors(url: str) -> Iterator[None]:
-    """Turn what Chroma and the way to its server raise into errors of the memory."""
-    import httpx
-    from chromadb.errors import ChromaError
-
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise _unavailable(url, error) from error
-    except ChromaError as error:
-        raise IndexDamagedError(f"Chroma cannot answer from its files: {error}") from error
-
-
 def drop_files(folder: Path) -> None:
-    """Remove all index files; those that another process owns are left to their owner."""
+    """Remove all index files; those that another process owns are left to their owner.
+
+    What is at a server goes when its index is opened next.
+    """
     if not folder.is_dir():
         return
     try:
-        owned = lock(folder / "chroma.lock")
+        owned = lock(folder / LOCK)
     except IndexOwnedError:
         for file in folder.glob("*.snapshot"):
             file.unlink(missing_ok=True)
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in (LOCK, SERVER_NOTE):
+            path.unlink(missing_ok=True)
     os.close(owned)
-
-
-def _unavailable(url: str, error: Exception) -> IndexUnavailableError:
-    return IndexUnavailableError(
-        f"the Chroma server at {url!r} does not answer ({error}); start it with `chroma run`, "
-        "or open the store with the index 'exact'"
-    )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

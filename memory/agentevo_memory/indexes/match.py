@@ -109,8 +109,8 @@ class Match:
         """Return a mask over documents of those that are live and allowed; None for all."""
         live: NDArray[np.bool_] = self._documents["live"]
         if allowed is not None:
-            live = live & allowed[self._documents["rid"]]
-            return live
+            mask: NDArray[np.bool_] = live & allowed[self._documents["rid"]]
+            return mask
         return live if len(self._row_of) < len(live) else None
 
     def _at(self, rows: Rows, terms: Sequence[Term]) -> Scores:
