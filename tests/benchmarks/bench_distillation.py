@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_distillation.py [--seeds 0 1 2] [--arms base context sft shuffled foreign]
 
 Several held-out scopes are learnt at once. Arms: `base`, `context` (the default method), `sft` without
-replay, `shuffled` (rules of one scope taught under another's tasks) and `foreign` (an adapter of other
-scopes). `--split validation` is for choosing settings, `test` for reporting. Shares come with Wilson's
+replay, `shuffled` (rules of one scope taught under another's tasks), `foreign` (an adapter of other
+scopes), `forget` (one rule forgotten and everything distilled again). `--split validation` is for choosing settings, `test` for reporting. Shares come with Wilson's
 95 % intervals over the tasks of all seeds; times are of one run on this machine.
 """
 
@@ -19,7 +19,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from distillation_exam import Exam, Player, Result, make_exam, practice_of, seed_replay
+from distillation_exam import (  # type: ignore[import-not-found] # beside this script
+    Exam,
+    Player,
+    Result,
+    make_exam,
+    practice_of,
+    rule_to_forget,
+    same_as,
+    seed_replay,
+)
 
 from agentevo.distillation.counterfactuals import Copies, counterfactual_probes
 from agentevo.distillation.dataset import Dataset, Practice, Probe, build_dataset
@@ -81,7 +90,8 @@ class Bench:
 
     def arm(self, name: str) -> Player:
         """Return who plays in an arm."""
-        return getattr(self, f"arm_{name}")()
+        player: Player = getattr(self, f"arm_{name}")()
+        return player
 
     def arm_base(self) -> Player:
         """The base model."""
@@ -105,6 +115,21 @@ class Bench:
         wrong = dict(zip(scopes, scopes[1:] + scopes[:1], strict=True))
         told = {episode.scope: episode for episode in practice}
         return self.adapter(self.dataset([_swapped(e, told[wrong[e.scope]]) for e in practice]))
+
+    def arm_forget(self) -> Player:
+        """Everything distilled again without one rule."""
+        forgotten, _ = rule_to_forget(self.exam)
+        return self.adapter(self.dataset(practice_of(self.base, self.exam.practised, [forgotten])))
+
+    def results(self, arm: str) -> dict[str, Result]:
+        """Return the columns of an arm, of the rule to forget as well."""
+        player = self.arm(arm)
+        _, tasks = rule_to_forget(self.exam)
+        taken: dict[str, Result] = self.exam.take(player)
+        return taken | {
+            "needs the rule to forget": player.at_once([(task, ()) for task in tasks]),
+            "acts as the base there": same_as(self.base, player, tasks),
+        }
 
     def arm_foreign(self) -> Player:
         """An adapter of as many other scopes."""
@@ -193,7 +218,7 @@ def main() -> None:
             bench = Bench(given, seed, (given.keep or Path(name)) / str(seed))
             print(f"seed {seed}: scopes {', '.join(bench.exam.worlds)}", flush=True)
             for arm in given.arms:
-                add(table, arm, bench.exam.take(bench.arm(arm)))
+                add(table, arm, bench.results(arm))
                 show({f"{arm}, {len(given.seeds)} seeds": table[arm]})
     print("\nall seeds")
     show(table)

@@ -250,3 +250,23 @@ def _lead(model: BaseChatModel, task: Task, system: str) -> tuple[tuple[Any, ...
             break
     chat = tuple(convert_to_openai_messages(messages[1:]))
     return chat, state["objects"] == task.data["goal"], errors
+
+
+def rule_to_forget(exam: Exam) -> tuple[str, list[Task]]:
+    """Return the rule that most new tasks need alone, and those tasks."""
+    alone: dict[str, list[Task]] = {}
+    for task in chain.from_iterable(pair[1] for pair in exam.worlds.values()):
+        needed = right_rules(task)
+        if len(needed) == 1:
+            alone.setdefault(needed[0], []).append(task)
+    return max(alone.items(), key=lambda entry: len(entry[1]))
+
+
+def same_as(base: Player, player: Player, tasks: Sequence[Task]) -> Result:
+    """Return on how many tasks two models do the same without any rule."""
+
+    def actions(model: BaseChatModel, task: Task) -> list[str]:
+        return [turn.action for turn in play(model, task, actions=ACTIONS, errors=1).turns]
+
+    pairs = zip(base.map(actions, tasks), player.map(actions, tasks), strict=True)
+    return sum(one == two for one, two in pairs), len(tasks)
