@@ -19,6 +19,8 @@ from agentevo_memory.record import RECALLABLE, Kind, Record, Status
 Scores = NDArray[np.float32]
 CJK_SHARE = 0.3
 FLAT = 1e-9
+LEARNING_STEP = 0.02
+DEFAULT_PULL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +138,34 @@ def spread(values: Scores) -> Scores:
 def learn(weights: Weights, explain: Mapping[str, float], helped: bool) -> Weights:
     """Return the weights after a hit helped or harmed: a small step, and a pull to the default.
 
-    The channels that made the hit rank high gain when it helped and lose when it did harm. The
-    dense and lexical weights stay in [.1, .9] and add up to 1.
+    The channels that made the hit rank high gain when it helped and lose when it did harm: dense
+    against lexical, which add up to 1; what a matching name adds; what a mere question costs. Every
+    weight stays in its bounds.
     """
+    sign, default = 1 if helped else -1, Weights()
+    moved = {
+        name: _moved(getattr(weights, name), getattr(default, name), sign * share, bounds)
+        for name, share, bounds in (
+            ("dense", _lean(weights, explain), (0.1, 0.9)),
+            ("entity", explain.get("entity", 0.0) / max(weights.entity, FLAT), (0.0, 0.4)),
+            ("question", explain.get("question", 0.0) / max(weights.question, FLAT), (0.0, 0.3)),
+        )
+        if share
+    }
+    if "dense" in moved:
+        moved["lexical"] = 1 - moved["dense"]
+    return replace(weights, **moved)
+
+
+def _lean(weights: Weights, explain: Mapping[str, float]) -> float:
+    """Return how much more than usual the meaning, rather than the words, found a hit."""
     total = explain.get("dense", 0.0) + explain.get("lexical", 0.0)
-    if total <= 0:
-        return weights
-    lean = explain.get("dense", 0.0) / total - weights.dense
-    step = 0.02 if helped else -0.02
-    default = Weights()
-    dense = weights.dense + step * lean + 0.005 * (default.dense - weights.dense)
-    dense = min(0.9, max(0.1, dense))
-    return replace(weights, dense=dense, lexical=1 - dense)
+    return explain.get("dense", 0.0) / total - weights.dense if total > 0 else 0.0
+
+
+def _moved(value: float, default: float, push: float, bounds: tuple[float, float]) -> float:
+    stepped = value + LEARNING_STEP * push + DEFAULT_PULL * (default - value)
+    return min(bounds[1], max(bounds[0], stepped))
 
 
 def choose(hits: Iterable[Hit], query: Query) -> list[Hit]:

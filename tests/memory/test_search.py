@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agentevo_memory import Draft, Feedback, Query, RecordError, VectorMemory
 from agentevo_memory.embedding.hashing import HashingEmbedder
 from agentevo_memory.errors import EmbeddingError, StoreReadOnlyError
+from agentevo_memory.retrieval import Weights, learn
 
 
 def test_hits_explain_their_scores(memory: VectorMemory) -> None:
@@ -134,6 +135,50 @@ def test_feedback_moves_strength_and_weights_once_per_key(memory: VectorMemory) 
     after = memory.weights(("default",))
     assert after.dense + after.lexical == pytest.approx(1)
     assert before.dense == 0.6
+
+
+def test_names_that_mislead_lose_their_weight_and_the_better_record_comes_first(
+    memory: VectorMemory,
+) -> None:
+    named = memory.insert(Draft(text="the review of the garden", entities=("Nora",))).id
+    right = memory.insert("the review of the budget happens in march").id
+    query = Query(text="when is the review of the budget for Nora", floor=0.0)
+    gap = []
+    for turn in range(30):
+        scores = {hit.record.id: hit.score for hit in memory.search(query).hits}
+        gap.append(scores[right] - scores[named])
+        memory.feedback(Feedback(ids=(named,), helped=False, idempotency_key=f"{turn}"))
+    assert memory.weights(("default",)).entity < 0.05
+    assert memory.weights(("elsewhere",)) == Weights()
+    assert gap[-1] > gap[0]
+
+
+channels = st.fixed_dictionaries(
+    {
+        "dense": st.floats(0, 0.9),
+        "lexical": st.floats(0, 0.9),
+        "entity": st.sampled_from([0.0, 0.15]),
+        "question": st.sampled_from([0.0, -0.1]),
+    }
+)
+
+
+@given(st.lists(st.tuples(channels, st.booleans()), max_size=60))
+def test_learned_weights_stay_in_bounds_and_move_towards_what_helps(
+    steps: list[tuple[dict[str, float], bool]],
+) -> None:
+    weights = Weights()
+    for explain, helped in steps:
+        weights = learn(weights, explain, helped)
+        assert weights.dense + weights.lexical == pytest.approx(1)
+        assert 0.1 <= weights.dense <= 0.9
+        assert 0 <= weights.entity <= 0.4
+        assert 0 <= weights.question <= 0.3
+    by_words = {"dense": 0.0, "lexical": 0.4, "entity": 0.15, "question": -0.1}
+    assert learn(Weights(), by_words, helped=True).lexical > 0.4
+    assert learn(Weights(), by_words, helped=True).entity > 0.15
+    assert learn(Weights(), by_words, helped=True).question < 0.1
+    assert learn(Weights(), by_words, helped=False).lexical < 0.4
 
 
 @pytest.mark.parametrize(

@@ -80,4 +80,5 @@ def learned_weights(journal: Journal, namespace: tuple[str, ...]) -> Weights:
 
 
 def weights_name(namespace: tuple[str, ...]) -> str:
+    """Return the name under which the journal keeps the weights of a namespace."""
     return "weights:" + pack_namespace(namespace)
