@@ -124,6 +124,9 @@ class MemorySettings(Section):
     """Most records in one prompt, from 1 to 100."""
     budget_tokens: int = Field(default=512, ge=1)
     """Most tokens that records may take in one prompt, at least 1."""
+    notes: int = Field(default=100, ge=0, le=100)
+    """Most records in one prompt that only inform (experiences, unverified rules), from 0 to 100;
+    0 for models that can follow rules but not read notes. `k` counts as well."""
 
 
 class Settings(BaseSettings):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agentevo.recall import Outcome, Recalled, Turn
 from agentevo_memory import Draft, Feedback, Hit, Provenance, Query, VectorMemory
-from agentevo_memory.record import GIST_CHARS, Record
+from agentevo_memory.record import GIST_CHARS, RECALLABLE, Record, Status
 from agentevo_memory.record import Outcome as Verdict
 from agentevo_memory.retrieval import count_tokens
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from agentevo_memory.embedding.base import Embedder
 
 MAX_EXPERIENCES = 2
+ALL_NOTES = 100
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-def open_memory(
+def open_memory(  # noqa: PLR0913 (each is an option that users set by name)
     path: str | Path,
     namespace: str | tuple[str, ...] = "default",
     *,
     k: int = 8,
+    notes: int = ALL_NOTES,
     embedder: "Embedder | str" = "minilm-int8",
     on_trial: bool = False,
 ) -> "InContextMemory":
@@ -38,12 +40,13 @@ def open_memory(
         path: The store; created if missing.
         namespace: The part of it that is read and written.
         k: Most records in one prompt.
+        notes: Most of them that only inform.
         embedder: An embedder or the name of a built-in one.
         on_trial: Let candidate rules instruct, as a replay that is to verify them needs it.
     """
     labels = (namespace,) if isinstance(namespace, str) else namespace
     store = VectorMemory(path, embedder=embedder)
-    return InContextMemory(store, labels, k=k, on_trial=on_trial)
+    return InContextMemory(store, labels, k=k, notes=notes, on_trial=on_trial)
 
 
 class InContextMemory:
@@ -60,11 +63,13 @@ class InContextMemory:
         namespace: tuple[str, ...],
         *,
         k: int = 8,
+        notes: int = ALL_NOTES,
         on_trial: bool = False,
     ) -> None:
         self.store = store
         self.namespace = namespace
         self._k = k
+        self._notes = notes
         self._on_trial = on_trial
 
     def recall(
@@ -85,8 +90,14 @@ class InContextMemory:
                 scope=place_scope,
                 k=self._k,
                 floor=0.0 if place_scope else Query(text=text).floor,
+                statuses=self._statuses,
             )
             hits += self.store.search(asked).hits
+        if self._notes:
+            hits += self._similar(text, environment, scope)
+        return self._within([self._offer(hit) for hit in hits], budget_tokens)
+
+    def _similar(self, text: str, environment: str, scope: str) -> Sequence[Hit]:
         similar = Query(
             text=text,
             namespace=self.namespace,
@@ -95,8 +106,12 @@ class InContextMemory:
             scope=scope,
             k=MAX_EXPERIENCES,
         )
-        hits += self.store.search(similar).hits
-        return [self._offer(hit) for hit in self._within(hits, budget_tokens)]
+        return self.store.search(similar).hits
+
+    @property
+    def _statuses(self) -> frozenset[Status]:
+        """What may be offered; without notes, candidates must not take the place of what instructs."""
+        return RECALLABLE if self._notes or self._on_trial else frozenset({"active"})
 
     def observe(self, outcome: Outcome) -> None:
         """Store the episode as an experience; credit or blame the records that it had recalled."""
@@ -121,14 +136,15 @@ class InContextMemory:
         """Release the store."""
         self.store.close()
 
-    def _within(self, hits: Iterable[Hit], budget_tokens: int) -> list[Hit]:
-        chosen: list[Hit] = []
-        left = budget_tokens
-        for hit in hits:
-            cost = count_tokens(shown(hit.record))
-            if len(chosen) < self._k and cost <= left:
-                chosen.append(hit)
+    def _within(self, offered: Iterable[Recalled], budget_tokens: int) -> list[Recalled]:
+        chosen: list[Recalled] = []
+        left, notes = budget_tokens, self._notes
+        for entry in offered:
+            cost = count_tokens(entry.text)
+            if len(chosen) < self._k and cost <= left and (entry.trusted or notes > 0):
+                chosen.append(entry)
                 left -= cost
+                notes -= not entry.trusted
         return chosen
 
     def _offer(self, hit: Hit) -> Recalled:

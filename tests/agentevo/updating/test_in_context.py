@@ -8,7 +8,7 @@ import pytest
 from agentevo.prompts import render_system
 from agentevo.recall import Outcome, Turn
 from agentevo.updating.in_context import InContextMemory, open_memory
-from agentevo_memory import Draft, VectorMemory
+from agentevo_memory import Draft, Provenance, VectorMemory
 from agentevo_memory.operations.material import Scope
 from agentevo_memory.reflectors import reflect_on_errors
 
@@ -108,6 +108,37 @@ def test_the_budget_is_kept(memory: InContextMemory) -> None:
     assert recall(memory, budget=0) == []
     assert len(recall(memory, budget=25)) == 2
     assert len(recall(memory)) == 8
+
+
+def candidate(text: str) -> Draft:
+    said = Provenance(origin="model", source="reflection")
+    return Draft(
+        text=text,
+        kind="rule",
+        namespace=("n",),
+        environment="quirks",
+        scope="w12",
+        provenance=said,
+    )
+
+
+def test_without_notes_only_what_instructs_is_offered(memory: InContextMemory) -> None:
+    memory.observe(outcome("e1"))
+    for number in range(20):
+        memory.store.insert(candidate(f"move the ball in way {number}"))
+    kept = memory.store.insert(candidate("seal it first")).id
+    memory.store.promote(kept, verifier="replay")
+    assert not all(each.trusted for each in recall(memory))
+    rules_alone = InContextMemory(memory.store, ("n",), notes=0)
+    assert [each.id for each in recall(rules_alone)] == [kept]
+
+
+@pytest.mark.parametrize("notes", [1, 3])
+def test_no_more_notes_are_offered_than_allowed(notes: int, memory: InContextMemory) -> None:
+    for number in range(5):
+        memory.store.insert(candidate(f"move the ball in way {number}"))
+    limited = InContextMemory(memory.store, ("n",), notes=notes)
+    assert len(recall(limited)) == notes
 
 
 def test_any_text_of_an_environment_is_survived(memory: InContextMemory) -> None:
