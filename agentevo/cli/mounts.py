@@ -35,5 +35,6 @@ MOUNTS = (
     Mount("sandbox", "sandbox", "Try, measure and attack the sandboxes.", "Set up"),
     Mount("recipes", "recipes", "List and check recipes of evolution.", "Set up"),
     Mount("config", "config", "Show the settings and what they mean.", "Set up"),
+    Mount("serve", "serve", "Serve a local model to OpenAI clients.", "Set up", verb=True),
     Mount("doctor", "doctor", "Check this machine and say what to do next.", "Set up", verb=True),
 )

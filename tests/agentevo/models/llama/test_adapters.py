@@ -103,7 +103,7 @@ def wrong_answers(
     engine: LlamaEngine, distilled: dict[str, AdapterSet], ask: Ask, equal: Equal
 ) -> int:
     """Count answers of 8 threads that are not those of their adapters alone."""
-    sets = {None: BASE, **distilled}
+    sets: dict[str | None, AdapterSet] = dict([(None, BASE), *distilled.items()])
     options: dict[str, Any] = {"word": None, "top_logprobs": 3, "max_tokens": 80}
     with LlamaEngine(engine.model, EngineSettings(max_sequences=1, cache_bytes=0)) as alone:
         right = {
