@@ -62,6 +62,7 @@ class RunSaver(SqliteSaver):
         super().__init__(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
         self._serial = threading.RLock()
         self._depth = 0
+        self._holding = threading.Lock()
         self._held: dict[tuple[str, str], list[_Writes]] = {}
         self._broken: sqlite3.Error | None = None
 
@@ -111,7 +112,8 @@ class RunSaver(SqliteSaver):
     ) -> None:
         """Hold what a task wrote; store it at once if there are interrupts, errors or the like."""
         held = _Writes(config, writes, task_id, task_path)
-        self._held.setdefault(_thread(config), []).append(held)
+        with self._holding:
+            self._held.setdefault(_thread(config), []).append(held)
         if any(channel in WRITES_IDX_MAP for channel, _ in writes):
             self._store_held(_thread(config))
 
@@ -128,10 +130,10 @@ class RunSaver(SqliteSaver):
         repeated: Container[str] = (),
     ) -> None:
         """Store what is held; without channels in `repeated` if it belongs to `before`."""
-        if thread not in self._held:
-            return
         with self.cursor():
-            for held in self._held.pop(thread):
+            with self._holding:
+                taken = self._held.pop(thread, ())
+            for held in taken:
                 writes = held.writes
                 if before is not None and get_checkpoint_id(before) == get_checkpoint_id(
                     held.config
