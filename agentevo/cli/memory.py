@@ -1,37 +1,37 @@
-"""`agentevo memory`: look into the memory; the commands that change it are in `memory_changes`."""
+"""`agentevo memory`: look into the memory; what changes it and what looks back are in other modules."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentevo.cli.memory_changes import add_changes
+from agentevo.cli.memory_history import add_history
 from agentevo.cli.memory_store import (
+    IdArgument,
     NamespaceOption,
     PathOption,
+    date_of,
     labels_of,
     open_journal,
     open_store,
-    summary,
+    show_records,
 )
 from agentevo.cli.output import JsonFlag, emit, table
 from agentevo_memory.acceptance import check_choice
-from agentevo_memory.history import Lineage, changes, lineage, records_at
+from agentevo_memory.history import changes
+from agentevo_memory.history import verify as verify_journal
 from agentevo_memory.journal import Selection
-from agentevo_memory.record import KINDS, STATUSES, Kind, Record, Status
+from agentevo_memory.record import KINDS, STATUSES, Kind, Status
 
 if TYPE_CHECKING:
     from agentevo_memory import Hit
 
 app = typer.Typer(help="Look into the memory and change it.", no_args_is_help=True)
 
-IdArgument = Annotated[str, typer.Argument(metavar="RECORD", help="Id of a record.")]
 KindOption = Annotated[list[str] | None, typer.Option("--kind", help="Only this kind; repeatable.")]
-_COLUMNS = ("id", "kind", "status", "trust", "helped", "harmed", "text")
 
 
 @app.command("list")
@@ -56,7 +56,7 @@ def list_(
         limit=limit,
         newest=True,
     )
-    _show_records(ctx, journal.records(selection), as_json)
+    show_records(ctx, journal.records(selection), as_json)
 
 
 @app.command()
@@ -121,64 +121,6 @@ def show(
 
 
 @app.command()
-def why(
-    ctx: typer.Context, record_id: IdArgument, path: PathOption = None, as_json: JsonFlag = False
-) -> None:
-    """Show what a record was derived from: the tree of its provenance.
-
-    Example: agentevo memory why 01M7W4ZS6R3GF48AQPC57BDFYS
-    """
-    tree = lineage(open_journal(ctx, path), record_id)
-    emit(ctx, _tree(tree), as_json=as_json, human="\n".join(_branches(tree, 0)))
-
-
-@app.command()
-def diff(
-    ctx: typer.Context,
-    operation: Annotated[
-        int | None, typer.Argument(metavar="OPERATION", help="Number of an operation.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many operations.")] = 20,
-    path: PathOption = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """List the latest operations, or show what one of them changed.
-
-    Example: agentevo memory diff
-    """
-    journal = open_journal(ctx, path)
-    if operation is None:
-        rows = journal.query(
-            "SELECT operation, min(time), op, actor, run_id, count(*) FROM event"
-            " GROUP BY operation ORDER BY operation DESC LIMIT ?",
-            (limit,),
-        )
-        names = ("id", "time", "op", "actor", "run_id", "events")
-        data: dict[str, Any] = {"operations": [dict(zip(names, row, strict=True)) for row in rows]}
-        cells = [(row[0], _date(row[1]), *row[2:]) for row in rows]
-        emit(ctx, data, as_json=as_json, human=table(names, cells))
-        return
-    found = [asdict(change) for change in changes(journal, operation=operation)]
-    cells = [(c["record_id"], c["reason"], c["was"], c["now"]) for c in found]
-    human = table(("record", "why", "before", "after"), cells)
-    emit(ctx, {"id": operation, "changes": found}, as_json=as_json, human=human)
-
-
-@app.command("as-of")
-def as_of(
-    ctx: typer.Context,
-    moment: Annotated[str, typer.Argument(metavar="TIME", help="ISO time, or seconds since 1970.")],
-    path: PathOption = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """List what the memory knew at an earlier time.
-
-    Example: agentevo memory as-of 2026-11-20T09:00
-    """
-    _show_records(ctx, records_at(open_journal(ctx, path), _seconds(moment)), as_json)
-
-
-@app.command()
 def stats(ctx: typer.Context, path: PathOption = None, as_json: JsonFlag = False) -> None:
     """Count records, operations and bytes.
 
@@ -235,7 +177,7 @@ def verify(ctx: typer.Context, path: PathOption = None, as_json: JsonFlag = Fals
     """
     from agentevo_memory.errors import JournalDamagedError
 
-    found = open_journal(ctx, path).verify()
+    found = verify_journal(open_journal(ctx, path))
     if not found.intact:
         raise JournalDamagedError(
             f"{found.problem}; `agentevo memory export --salvage` saves the part before it",
@@ -243,13 +185,6 @@ def verify(ctx: typer.Context, path: PathOption = None, as_json: JsonFlag = Fals
         )
     human = f"intact: {found.events} events, {found.erased} of them erased"
     emit(ctx, {**asdict(found), "intact": True}, as_json=as_json, human=human)
-
-
-def _show_records(ctx: typer.Context, records: Sequence[Record], as_json: bool) -> None:
-    data = [summary(record) for record in records]
-    rows = [[entry[name] for name in _COLUMNS] for entry in data]
-    human = table(_COLUMNS, rows) if rows else "no records"
-    emit(ctx, {"records": data}, as_json=as_json, human=human)
 
 
 def _kinds(given: Sequence[str] | None) -> tuple[Kind, ...]:
@@ -264,40 +199,9 @@ def _statuses(given: Sequence[str] | None) -> tuple[Status, ...]:
     return tuple(status for status in STATUSES if status in (given or ()))
 
 
-def _tree(node: Lineage) -> dict[str, Any]:
-    parents = [_tree(parent) for parent in node.parents]
-    return {**summary(node.record), "relation": node.relation, "parents": parents}
-
-
-def _branches(node: Lineage, depth: int) -> list[str]:
-    record = node.record
-    origin = f"{record.provenance.origin}:{record.provenance.source}".rstrip(":")
-    head = f"{'  ' * depth}{node.relation + ' ' if node.relation else ''}{record.id}"
-    line = f"{head} [{record.kind}, {record.status}, trust {record.trust}, by {origin}]"
-    lines = [line, f"{'  ' * depth}  {' '.join(record.text.split())[:160]}"]
-    return lines + [text for parent in node.parents for text in _branches(parent, depth + 1)]
-
-
 def _past(change: dict[str, Any]) -> tuple[Any, ...]:
-    return _date(change["time"]), change["operation"], change["op"], change["reason"]
+    return date_of(change["time"]), change["operation"], change["op"], change["reason"]
 
 
-def _date(time_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))
-
-
-def _seconds(moment: str) -> float:
-    try:
-        return float(moment)
-    except ValueError:
-        pass
-    try:
-        found = datetime.fromisoformat(moment)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{moment!r} is no time; such as {datetime.now(UTC).isoformat(timespec='seconds')}"
-        ) from None
-    return found.timestamp()
-
-
+add_history(app)
 add_changes(app)

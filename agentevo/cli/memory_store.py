@@ -1,23 +1,28 @@
 """Finding the memory that a command means, and showing its records."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentevo.cli.context import settings_of
+from agentevo.cli.output import emit, table
 from agentevo_memory.journal import Journal
 from agentevo_memory.record import Record
 
 if TYPE_CHECKING:
     from agentevo_memory import VectorMemory
 
+IdArgument = Annotated[str, typer.Argument(metavar="RECORD", help="Id of a record.")]
 PathOption = Annotated[
     Path | None, typer.Option("--path", help="Folder of the memory; default from the settings.")
 ]
 NamespaceOption = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Labels joined by /; default all.")
 ]
+_COLUMNS = ("id", "kind", "status", "trust", "helped", "harmed", "text")
 EMBEDDER_VARIABLE = "AGENTEVO_EMBEDDER"
 EmbedderOption = Annotated[
     str,
@@ -111,3 +116,16 @@ def _embedder_of(folder: Path) -> str:
         "hashing-256": "hashing",
     }
     return known.get(model, model or DEFAULT_EMBEDDER)
+
+
+def show_records(ctx: typer.Context, records: Sequence[Record], as_json: bool) -> None:
+    """Print records as a table or as JSON."""
+    data = [summary(record) for record in records]
+    rows = [[entry[name] for name in _COLUMNS] for entry in data]
+    human = table(_COLUMNS, rows) if rows else "no records"
+    emit(ctx, {"records": data}, as_json=as_json, human=human)
+
+
+def date_of(time_s: float) -> str:
+    """Return a time in seconds since the epoch as local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))

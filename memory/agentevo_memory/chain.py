@@ -4,6 +4,7 @@ An event's payload enters the chain as a salted digest, so that erasing a text k
 and leaves nothing from which the text could be guessed.
 """
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -90,28 +91,44 @@ def link_hash(previous: bytes, event: Event, digest: bytes) -> bytes:
 
 def verify_chain(db: sqlite3.Connection) -> Verification:
     """Read every event and compare it with the chain; the first difference ends the search."""
-    previous, count, erased = GENESIS, 0, 0
-    scrubbed = _scrubbed_records(db)
-    for event, nonce, digest, link in read_events(db):
+    last, count, erased = GENESIS, 0, 0
+    for event, link, problem in _walk(db):
         count += 1
+        erased += event.payload is None
+        if problem:
+            return Verification(count, erased, count, problem)
+        last = link
+    row = db.execute("SELECT value FROM meta WHERE name='head'").fetchone()
+    if (row[0] if row else GENESIS) != last:
+        return Verification(count, erased, count + 1, f"events after {count} are missing")
+    return Verification(count, erased)
+
+
+def intact_events(db: sqlite3.Connection) -> Iterator[Event]:
+    """Yield the events before the first that is damaged or cannot be read."""
+    with contextlib.suppress(JournalDamagedError):
+        for event, _, problem in _walk(db):
+            if problem:
+                return
+            yield event
+
+
+def _walk(db: sqlite3.Connection) -> Iterator[tuple[Event, bytes, str]]:
+    """Yield every event with its hash and what is wrong with it, or ""."""
+    previous, scrubbed = GENESIS, _scrubbed_records(db)
+    for count, (event, nonce, digest, link) in enumerate(read_events(db), 1):
         problem = ""
         if event.seq != count:
             problem = f"event {count} is missing; the next one is {event.seq}"
         elif event.payload is None:
-            erased += 1
             if event.record_id not in scrubbed:
                 problem = f"the payload of event {count} is gone without an erasure"
         elif digest_of(event.payload, nonce or b"") != digest:
             problem = f"the payload of event {count} was changed"
         if not problem and link_hash(previous, event, digest) != link:
             problem = f"event {count} was changed or does not follow event {count - 1}"
-        if problem:
-            return Verification(count, erased, count, problem)
+        yield event, link, problem
         previous = link
-    row = db.execute("SELECT value FROM meta WHERE name='head'").fetchone()
-    if (row[0] if row else GENESIS) != previous:
-        return Verification(count, erased, count + 1, f"events after {count} are missing")
-    return Verification(count, erased)
 
 
 def read_events(
@@ -143,5 +160,8 @@ def read_events(
 
 
 def _scrubbed_records(db: sqlite3.Connection) -> set[str]:
-    rows = db.execute("SELECT record_id FROM event WHERE op='erase'")
+    try:
+        rows = db.execute("SELECT record_id FROM event WHERE op='erase'").fetchall()
+    except sqlite3.DatabaseError:
+        rows = db.execute("SELECT id FROM record WHERE status='erased'").fetchall()
     return {row[0] for row in rows}

@@ -5,13 +5,14 @@ Everything here folds the events of the journal; nothing is written.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from agentevo_memory.chain import Event
+from agentevo_memory.chain import Event, Verification
 from agentevo_memory.errors import UnknownRecordError
 from agentevo_memory.journal import Journal
 from agentevo_memory.record import Record
+from agentevo_memory.transaction import dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,35 @@ def changes(journal: Journal, *, record_id: str = "", operation: int = 0) -> lis
 def records_at(journal: Journal, until: float) -> list[Record]:
     """Return every record as the memory knew it at time `until`, in order of creation."""
     return fold(event for event in journal.events() if event.time <= until)
+
+
+def verify(journal: Journal) -> Verification:
+    """Compare every event with the hash chain, and every record with what its events add up to.
+
+    Raises:
+        JournalDamagedError: If the file cannot be read further.
+    """
+    found = journal.verify()
+    if not found.intact:
+        return found
+    expected = {record.id: record for record in fold(journal.events())}
+    for record_id, status, doc in journal.query("SELECT id, status, CAST(doc AS BLOB) FROM record"):
+        if status != "erased" and not _is(expected.pop(record_id, None), doc):
+            return _unlike(journal, found, record_id)
+    return _unlike(journal, found, next(iter(expected))) if expected else found
+
+
+def _is(record: Record | None, doc: bytes) -> bool:
+    try:
+        return record is not None and json.loads(doc) == json.loads(dump(record.to_dict()))
+    except ValueError:
+        return False
+
+
+def _unlike(journal: Journal, found: Verification, record_id: str) -> Verification:
+    last = max((event.seq for event in journal.events(record_id)), default=0)
+    problem = f"record {record_id!r} is not what its events up to {last} say"
+    return replace(found, damaged_seq=last, problem=problem)
 
 
 def fold(events: Iterable[Event]) -> list[Record]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agentevo_memory.chain import GENESIS, Event, Verification, verify_chain
+from agentevo_memory.acceptance import check_text
+from agentevo_memory.chain import GENESIS, Event, Verification, intact_events, verify_chain
 from agentevo_memory.disk import storage_errors
 from agentevo_memory.errors import StoreReadOnlyError, UnknownRecordError
 from agentevo_memory.record import Kind, Record, Status
@@ -235,6 +236,11 @@ class Journal:
         with self._lock, storage_errors(self.path):
             return verify_chain(self._db)
 
+    def intact_events(self) -> list[Event]:
+        """Return the events before the first that is damaged; all of an intact journal."""
+        with self._lock, storage_errors(self.path):
+            return list(intact_events(self._db))
+
     def scrub_files(self) -> bool:
         """Remove deleted content from the files; False if another process prevents it now."""
         with self._lock, storage_errors(self.path):
@@ -259,7 +265,7 @@ class Journal:
 
 def hash_key(key: str) -> bytes:
     """Return what is stored of an idempotency key."""
-    return hashlib.blake2b(key.encode(), digest_size=20).digest()
+    return hashlib.blake2b(check_text("key", key).encode(), digest_size=20).digest()
 
 
 def _where(selection: Selection) -> tuple[str, list[Any]]:

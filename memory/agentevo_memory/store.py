@@ -85,7 +85,7 @@ class VectorMemory(Upkeep):
             UnknownRecordError: If a parent or a superseded record does not exist.
             EmbeddingError: If `vector` is not finite or has the wrong dimension.
         """
-        given = Draft(text=draft) if isinstance(draft, str) else draft
+        given = draft if isinstance(draft, Draft) else Draft(text=draft)
         vectors = None if vector is None else np.asarray(vector)[None, :]
         offer = replace(
             self._offers.one(given, verify, vectors),

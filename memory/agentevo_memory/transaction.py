@@ -202,6 +202,8 @@ def dump(value: object) -> str:
         RecordError: If it is no JSON value.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
     except (TypeError, ValueError) as error:
         raise RecordError(f"`data` must hold JSON values only: {error}") from error
+    return text

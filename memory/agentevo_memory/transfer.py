@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentevo_memory.errors import JournalDamagedError, RecordError
+from agentevo_memory.errors import RecordError
 from agentevo_memory.history import fold
 from agentevo_memory.journal import Journal, Selection
 from agentevo_memory.record import Record
@@ -131,14 +131,8 @@ def import_into(
 
 
 def salvage(journal: Journal) -> list[Record]:
-    """Return the records of the intact part of a damaged journal."""
-    found = journal.verify()
-    last = found.damaged_seq - 1 if found.damaged_seq else journal.head()
-    try:
-        return fold(event for event in journal.events() if event.seq <= last)
-    except JournalDamagedError:
-        rows = journal.query("SELECT doc FROM record")
-        return [Record.restore(json.loads(doc)) for (doc,) in rows]
+    """Return the records that the intact part of a damaged journal adds up to."""
+    return fold(journal.intact_events())
 
 
 def salvage_lines(journal: Journal) -> Iterator[str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from agentevo_memory.chain import Verification
 from agentevo_memory.errors import RecordError
+from agentevo_memory.history import verify
 from agentevo_memory.journal import Journal, Selection
 from agentevo_memory.operations.erase import Receipt, erase, finish_scrubbing
 from agentevo_memory.operations.feedback import Feedback, credit, learned_weights, mark_recalled
@@ -45,8 +46,8 @@ class Upkeep:
         return self.journal.records(selection)
 
     def verify(self) -> Verification:
-        """Compare the whole journal with its hash chain."""
-        return self.journal.verify()
+        """Compare every event with the hash chain, and every record with its events."""
+        return verify(self.journal)
 
     def weights(self, namespace: tuple[str, ...]) -> Weights:
         """Return the weights that searches in a namespace use: the default, or learned ones."""

@@ -179,3 +179,16 @@ def test_equal_fingerprints_mean_equal_words(first: list[str], second: list[str]
     same = text_keys(one)[0] == text_keys(two)[0]
     if same:
         assert words_in_order(one.text) == words_in_order(two.text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), object(), "\ud800", {1: {2}}])
+def test_data_that_is_no_json_is_refused_and_nothing_is_stored(
+    memory: VectorMemory, value: object
+) -> None:
+    with pytest.raises(RecordError, match="JSON values only"):
+        memory.insert(Draft(text="with data", data={"value": value}))
+    with pytest.raises(RecordError):
+        memory.insert("text", idempotency_key="\ud800")
+    with pytest.raises(RecordError, match="must be str, got bytes"):
+        memory.insert(b"bytes")  # type: ignore[arg-type]
+    assert memory.records() == []

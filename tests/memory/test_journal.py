@@ -14,7 +14,7 @@ from agentevo_memory.errors import (
     StoreBusyError,
     StoreReadOnlyError,
 )
-from agentevo_memory.history import fold
+from agentevo_memory.history import fold, verify
 from agentevo_memory.journal import Journal
 from agentevo_memory.schema import MIGRATIONS, SCHEMA_VERSION
 from agentevo_memory.transfer import salvage
@@ -57,6 +57,48 @@ def test_every_tampering_is_found_where_it_is(tmp_path: Path, tamper: str) -> No
     assert not found.intact
     assert found.damaged_seq == (9 if "seq=9" in tamper else 4)
     assert len(salvage(journal)) == (8 if "seq=9" in tamper else 3)
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        "UPDATE record SET doc=replace(doc, 'note 3', 'note X')",
+        "UPDATE record SET doc='{' WHERE rid=4",
+        "UPDATE record SET doc=CAST(x'ff' AS TEXT) WHERE rid=4",
+        "DELETE FROM record WHERE rid=4",
+    ],
+)
+def test_a_record_that_is_not_the_sum_of_its_events_is_found_and_saved(
+    tmp_path: Path, tamper: str
+) -> None:
+    file = written(tmp_path)
+    database = sqlite3.connect(file)
+    database.executescript(tamper)
+    database.close()
+    journal = Journal(tmp_path)
+    found = verify(journal)
+    assert found.damaged_seq == 4
+    assert "is not what its events up to 4 say" in found.problem
+    assert "note 3" in [record.text.removesuffix(".") for record in salvage(journal)]
+    journal.close()
+
+
+def test_what_stands_before_an_unreadable_page_is_saved(tmp_path: Path) -> None:
+    with VectorMemory(tmp_path, embedder=HashingEmbedder(), index="exact") as memory:
+        for number in range(300):
+            memory.insert(Draft(text=f"entry {number} " + "x" * 900, kind="experience"))
+    file = tmp_path / "journal.db"
+    content = bytearray(file.read_bytes())
+    start = content.index(b'{"set": {"text": "entry 150 ') // 4096 * 4096
+    content[start : start + 4096] = b"\xff" * 4096
+    file.write_bytes(content)
+    journal = Journal(tmp_path, read_only=True)
+    with pytest.raises(JournalDamagedError, match="export --salvage") as raised:
+        verify(journal)
+    saved = salvage(journal)
+    assert len(saved) == raised.value.seq - 1
+    assert 140 < len(saved) < 151
     journal.close()
 
 
