@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentevo.cli.context import settings_of
-from agentevo.cli.distill_request import DistillRequest, offer
+from agentevo.cli.distill_request import DistillRequest, offer, probe
 from agentevo.cli.output import JsonFlag, emit, stderr_console, table
 from agentevo.config import Settings
 
@@ -108,26 +108,38 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 def report(
     ctx: typer.Context,
     job: JobArgument,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="A run of other tasks with rules; asks the probes."),
+    ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the losses by row kind into this PNG file.")
+        Path | None, typer.Option(help="Draw losses and probes into this PNG file.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show what a finished distillation measured.
+    """Show what a finished distillation measured, and what its adapter answers on other tasks.
 
-    Example: agentevo distill report last --picture losses.png
+    Example: agentevo distill report last --held-out 20261120-101500-ab12 --picture report.png
     """
-    found = _job(settings_of(ctx), job)
-    data = {"id": found.id, "status": found.status, **found.report()}
-    history = data.get("history", [])
-    if picture is not None:
-        from agentevo.distillation.picture import draw_losses
+    from agentevo.distillation.picture import draw_report
 
-        draw_losses(history, picture)
-    rows = [(name, str(value)) for name, value in data.items() if name != "history"]
+    settings = settings_of(ctx)
+    found = _job(settings, job)
+    data = {"id": found.id, "status": found.status, **found.report()}
+    history, probes = data.get("history", []), {}
+    if held_out:
+        probes = data["probes"] = probe(settings, found, held_out)
+    if picture is not None:
+        draw_report(history, probes, picture)
+    rows = [(name, str(value)) for name, value in data.items() if name not in ("history", "probes")]
     if history:
         rows += [(f"last loss of {k}", f"{v:.3f}") for k, v in history[-1]["losses"].items()]
-    emit(ctx, data, as_json=as_json, human=table(["", ""], rows))
+    human = [table(["", ""], rows)]
+    if probes:
+        asked = [*probes["columns"].items(), *probes["scopes"].items()]
+        shown = [(n, f"{s['base']:.1%}", f"{s['adapter']:.1%}", s["n"]) for n, s in asked]
+        human.append(table(["probe", "base", "adapter", "asked"], shown))
+    emit(ctx, data, as_json=as_json, human=human)
 
 
 def _carry_out(ctx: typer.Context, settings: Settings, job: "Job", *, as_json: bool) -> None:

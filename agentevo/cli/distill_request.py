@@ -16,6 +16,7 @@ from agentevo.errors import AdapterError
 if TYPE_CHECKING:
     from agentevo.distillation.dataset import Dataset
     from agentevo.distillation.distiller import Distiller
+    from agentevo.distillation.jobs import Job
     from agentevo.distillation.settings import TrainSettings
 
 RunsOption = Annotated[
@@ -78,6 +79,28 @@ def offer(
 
     command.__doc__ = act.__doc__
     app.command(name)(command)
+
+
+def probe(settings: Settings, job: "Job", runs: Sequence[str]) -> dict[str, Any]:
+    """Return what the adapter of a finished job and its base answer on the tasks of other runs.
+
+    Raises:
+        AdapterError: The job is not finished, or no episode was solved with rules in the prompt.
+    """
+    made = job.report().get("adapter_id")
+    if made is None:
+        raise AdapterError(
+            f"distillation {job.id} is not finished; agentevo distill resume {job.id}"
+        )
+    distiller = _distiller(settings, runs, job.base, job.settings)
+    distiller = replace(distiller, fresh_scopes=_fresh_scopes(_run_settings(settings, runs[0])))
+    probes = distiller.probes(distiller.registry.get(made), _checkpoints(settings, runs))
+    if not probes.tasks["gain"]:
+        raise AdapterError(
+            f"no episode of {', '.join(runs)} was solved with verified rules in the prompt, so there "
+            "is nothing to ask; run more tasks with memory"
+        )
+    return probes.summary()
 
 
 def _distiller(

@@ -59,12 +59,13 @@ def load_base(path: Path, *, device: str = "cpu") -> BaseModel:
 
     Args:
         path: A `.gguf` file or a Hugging Face model folder.
-        device: A torch device, such as "cpu" or "cuda".
+        device: A torch device, such as "cpu" or "cuda:0"; "auto" is the first GPU if there is one.
 
     Raises:
         ServeOnlyError: The architecture is not one of `TRAINABLE_ARCHITECTURES`.
-        AdapterError: The path holds no model, or a damaged one.
+        AdapterError: The path holds no model, or a damaged one, or there is no such device.
     """
+    device = _device(device)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any]
@@ -89,6 +90,19 @@ def load_base(path: Path, *, device: str = "cpu") -> BaseModel:
         raise AdapterError(f"{path} has no chat template, so its prompts cannot be rendered")
     model.requires_grad_(False)
     return BaseModel(model.to(device).eval(), tokenizer, architecture, sha256, path)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if wanted == "auto":
+        return there[1] if len(there) > 1 else "cpu"
+    if (f"{wanted}:0" if wanted == "cuda" else wanted) not in there:
+        raise AdapterError(
+            f"there is no device {wanted!r} to train on; available: auto, {', '.join(there)}"
+        )
+    return wanted
 
 
 def _gguf_options(path: Path) -> tuple[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ that is served does not change until somebody activates the new one.
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -147,7 +148,7 @@ def run_job(
         )
     try:
         adapter, history = _train(job, registry, on_step)
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:
         raise AdapterError(f"{error}; {_FILE_LIMIT_NOTE}") from error
     _write_json(
         job.folder / "report.json",
@@ -164,7 +165,7 @@ def run_job(
 def _train(
     job: Job, registry: AdapterRegistry, on_step: Callable[[Progress], None] | None
 ) -> tuple[Adapter, Sequence[Progress]]:
-    rows, base = job.rows(), load_base(job.base)
+    rows, base = job.rows(), load_base(job.base, device=job.settings.device)
     trained = train(
         base, rows, job.settings, checkpoint=job.folder / "checkpoint.pt", on_step=on_step
     )

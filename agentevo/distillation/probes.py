@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from agentevo.distillation.actions import action_of, has_call
 from agentevo.distillation.counterfactuals import near_names, rename, renamed
@@ -33,12 +33,14 @@ class Question:
         messages: The conversation with the right actions of the assistant; for `leak` and
             `format` it ends before the first, and the base's answer is right.
         tools: The tools that the prompt declares.
+        scope: The scope that the prompt names.
     """
 
     id: str
     system: str
     messages: tuple[Message, ...]
     tools: Tools = ()
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,17 @@ class AdapterProbes:
                 for column, names in self.tasks.items()
             }
 
+    def summary(self) -> dict[str, Any]:
+        """Return the shares of right answers by column, and of the gain by scope, as plain data."""
+        measured = self.measure()
+        gained: dict[str, list[Pair]] = {}
+        for question, pair in zip(self.questions["gain"], measured["gain"], strict=True):
+            gained.setdefault(question.scope, []).append(pair)
+        return {
+            "columns": {column: _shares(pairs) for column, pairs in measured.items() if pairs},
+            "scopes": {scope: _shares(pairs) for scope, pairs in sorted(gained.items())},
+        }
+
     def _ask(self, column: Column, question: Question) -> Pair:
         if column in ("leak", "format"):
             asked = (question.system, question.messages, question.tools)
@@ -90,6 +103,14 @@ class AdapterProbes:
                 return float(has_call(ours)), float(has_call(theirs))
             return float(action_of(ours) == action_of(theirs)), 1.0
         return _does(self.candidate, question), _does(self.base, question)
+
+
+def _shares(pairs: Sequence[Pair]) -> dict[str, float]:
+    return {
+        "adapter": sum(ours for ours, _ in pairs) / len(pairs),
+        "base": sum(theirs for _, theirs in pairs) / len(pairs),
+        "n": len(pairs),
+    }
 
 
 def _does(answer: Answer, question: Question) -> float:
@@ -138,10 +159,11 @@ def adapter_questions(
 
 
 def _own(episode: Practice) -> Iterator[tuple[Column, Question]]:
-    name, tools = episode.episode_id, episode.tools
-    yield "gain", Question(name, episode.bare_system, episode.messages, tools)
-    yield "with_memory", Question(name, episode.system, episode.messages, tools)
-    yield "format", Question(name, episode.bare_system, _until_answer(episode.messages), tools)
+    name, tools, scope = episode.episode_id, episode.tools, episode.scope
+    asked = _until_answer(episode.messages)
+    yield "gain", Question(name, episode.bare_system, episode.messages, tools, scope)
+    yield "with_memory", Question(name, episode.system, episode.messages, tools, scope)
+    yield "format", Question(name, episode.bare_system, asked, tools, scope)
 
 
 def _under(episode: Practice, scope: str, *, told: bool) -> Question:
@@ -153,6 +175,7 @@ def _under(episode: Practice, scope: str, *, told: bool) -> Question:
         rename(system, episode.scope, scope),
         messages if told else _until_answer(messages),
         episode.tools,
+        scope,
     )
 
 

@@ -37,6 +37,8 @@ class TrainSettings:
         max_tokens: Longest row.
         precision: Of the matrix products; the weights of the adapter are always fp32. "auto" is
             fp32 for small models on a CPU, where casting costs more than it saves, else bf16.
+        device: Where to compute, such as "cpu" or "cuda:0"; "auto" is the first GPU if there is
+            one.
         clip: Largest gradient norm.
         beta: Strength of the reference in `dpo`.
         refresh: Steps between new samples of the student in `on_policy`.
@@ -54,6 +56,7 @@ class TrainSettings:
     focus: float = 4.0
     max_tokens: int = 2048
     precision: Precision = "auto"
+    device: str = "auto"
     clip: float = 1.0
     beta: float = 0.1
     refresh: int = 25

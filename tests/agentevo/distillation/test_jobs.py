@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,53 @@ def test_a_base_that_changed_since_the_plan_is_refused(
     with pytest.raises(AdapterError, match="not the one that the rows were made for"):
         run_job(job, registry)
     assert registry.ids() == []
+
+
+def test_a_device_that_is_not_there_is_refused(
+    tmp_path: Path, base: Path, registry: AdapterRegistry
+) -> None:
+    wrong = replace(SETTINGS, device="cuda:99")
+    job = plan_job(tmp_path / "jobs", base, DATASET, wrong)
+    with pytest.raises(
+        AdapterError, match=r"no device 'cuda:99' to train on; available: auto, cpu"
+    ):
+        run_job(job, registry)
+    assert registry.ids() == []
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from agentevo.distillation.jobs import open_job, run_job
+from agentevo.distillation.registry import AdapterRegistry
+from agentevo.errors import AdapterError
+registry = AdapterRegistry(Path(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
+try:
+    run_job(open_job(Path(sys.argv[1]), sys.argv[3]), registry)
+except AdapterError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_said_and_the_job_goes_on_once_there_is_space(
+    tmp_path: Path, base: Path, registry: AdapterRegistry
+) -> None:
+    job = planned(tmp_path, base)
+    arguments = [str(tmp_path / "jobs"), str(registry.root), job.id]
+    child = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, check=False
+    )
+    assert "free some space and resume" in child.stdout, child.stderr
+    assert registry.ids() == []
+    assert run_job(job, registry).id in registry.ids()
+
+
+def test_one_row_is_enough_for_an_adapter(
+    tmp_path: Path, base: Path, registry: AdapterRegistry
+) -> None:
+    job = plan_job(tmp_path / "jobs", base, Dataset((row("box"),)), SETTINGS)
+    assert run_job(job, registry).manifest.metrics["parity_agreement"] >= 0.98
 
 
 def test_an_unknown_job_lists_what_exists(tmp_path: Path, base: Path) -> None:
