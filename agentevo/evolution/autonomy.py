@@ -100,7 +100,8 @@ def check_measurable(objective: Objective, abilities: Sequence[str]) -> None:
     for leaf in objective.leaves():
         if leaf.ability not in abilities:
             raise ObjectiveError(
-                f"no environment measures {leaf.ability!r}; measured: {', '.join(abilities)}"
+                f"no environment measures {leaf.ability!r}; measured: {', '.join(abilities)}; "
+                "choose one of these"
             )
 
 

@@ -11,7 +11,7 @@ Port = Literal["chat", "sandbox", "distiller"]
 PORTS: Mapping[Port, str] = {
     "chat": "a chat model that answers questions (scripted:oracle and scripted:wrong do not)",
     "sandbox": "a sandbox, given by the settings",
-    "distiller": "a distiller that makes adapters",
+    "distiller": "a local model that adapters are made for (seed, or llamacpp:FILE.gguf without lora)",
 }
 """What each port is."""
 

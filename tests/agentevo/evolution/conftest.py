@@ -280,7 +280,7 @@ def settings(tmp_path: Path) -> Settings:
     return quirks_settings(tmp_path / "home")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_settings() -> Callable[..., Settings]:
     return quirks_settings
 

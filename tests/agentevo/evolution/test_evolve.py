@@ -208,18 +208,6 @@ def test_high_autonomy_runs_by_defaults_when_the_model_proposes_nothing(
     assert all(reason.startswith("default") for reason in report.decisions.values())
 
 
-def test_an_evolution_on_code_with_known_solutions_finds_nothing_to_gain(
-    tmp_path: Path,
-) -> None:
-    settings = Settings.model_validate(
-        {"home": tmp_path, "env": {"name": "code"}, "model": {"spec": "scripted:oracle"}}
-    )
-    report = evolve(settings, rounds=1, parts=Parts(embedder="hashing"))
-    assert report.autonomy == "high"
-    assert [arm.rate for arm in report.arms] == [1.0] * 4
-    assert report.comparisons[0]["normalised_gain"] is None
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "told"),
     [

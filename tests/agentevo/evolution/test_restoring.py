@@ -1,5 +1,6 @@
 """Rolling back and forward: memory and weights together, exactly."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,35 @@ CLOCK = 2_000_000_000.0
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def evolved(
+@pytest.fixture(scope="module")
+def evolved_once(
     make_settings: Callable[..., Settings],
     make_parts: Callable[[Path], Parts],
     two_worlds: Any,
     weighing: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    home = tmp_path_factory.mktemp("evolved") / "home"
+    settings, parts = make_settings(home, **two_worlds), make_parts(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        report = evolve(settings, objective=QUIRKS, recipe=weighing(rounds=1), parts=parts)
+    assert report.adapter is not None
+    return home
+
+
+@pytest.fixture
+def evolved(
+    evolved_once: Path,
+    make_settings: Callable[..., Settings],
+    make_parts: Callable[[Path], Parts],
+    two_worlds: Any,
     tmp_path: Path,
 ) -> tuple[Settings, Parts]:
     """A home with three generations: empty, rules told, rules in weights."""
-    settings = make_settings(tmp_path / "home", **two_worlds)
-    parts = make_parts(settings.home)
-    report = evolve(settings, objective=QUIRKS, recipe=weighing(rounds=1), parts=parts)
-    assert report.adapter is not None
-    return settings, parts
+    home = tmp_path / "home"
+    shutil.copytree(evolved_once, home)
+    return make_settings(home, **two_worlds), make_parts(home)
 
 
 def retrieved(settings: Settings) -> list[Any]:
