@@ -71,7 +71,7 @@ def test_a_kill_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path, i
     kills = int(os.environ.get("AGENTEVO_KILLS", "6"))
     acknowledged: dict[str, str] = {}
     forgotten: set[str] = set()
-    rng = random.Random(7)
+    rng = random.Random(os.environ.get("AGENTEVO_SEED", "7"))
     for kill in range(kills):
         for what, record_id, *text in run_until_killed(tmp_path, index, kill, rng.uniform(0, 0.6)):
             if what == "insert":
