@@ -67,8 +67,11 @@ def run_attack(attack: Attack, factory: Callable[[], Sandbox]) -> AttackResult:
 
 def _try(attack: Attack, sandbox: Sandbox, traps: HostTraps) -> str:
     """Run the steps and return what the attack reached."""
-    memory_before = _peak_memory_bytes()
     try:
+        # Before as well: what a sandbox prepares for these limits is no part of the attack.
+        if broken := _broken(sandbox):
+            return broken
+        memory_before = _peak_memory_bytes()
         results, durations = _run_steps(attack, sandbox, traps)
         evidence = Evidence(
             results=results,
@@ -109,9 +112,7 @@ def _broken(sandbox: Sandbox) -> str:
     result = sandbox.exec(Program(code="print(6 * 7)"), limits=ATTACK_LIMITS)
     if result.ok and result.stdout == "42\n" and not result.stderr:
         return ""
-    return (
-        f"an honest program fails afterwards: {result.ending}, {result.stdout!r}, {result.stderr!r}"
-    )
+    return f"an honest program fails: {result.ending}, {result.stdout!r}, {result.stderr!r}"
 
 
 def _peak_memory_bytes() -> int:

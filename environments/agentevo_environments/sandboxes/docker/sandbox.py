@@ -171,13 +171,14 @@ class DockerSandbox(WorkspaceSandbox):
         request = Request(limits, keep_files)
 
         def run() -> ExecResult:
-            started = time.monotonic()
             files = files_within(limits, self._workspace.files, program.files)
             with stock.lend(Shape.of(limits)) as container:
+                started = time.monotonic()
                 reply = container.execute(program, files, request)
+                duration_s = time.monotonic() - started
             if keep_files:
                 self._workspace.replace(reply.files)
-            return _result(reply, execution_id, time.monotonic() - started)
+            return _result(reply, execution_id, duration_s)
 
         return self._executions.once(execution_id, run)
 

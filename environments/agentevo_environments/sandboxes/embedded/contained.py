@@ -41,7 +41,8 @@ UNSAFE_GAPS = (
     "kernel interfaces: no system-call filter",
     "number and total size of files: no file system of its own",
     "number of processes: counted together with the user's other processes",
-    "files left for the next execution: anything outside its own folder stays",
+    "files left for the next execution: what lies outside its own folder stays, and so do System V"
+    " and POSIX objects",
 )
 PARTS: dict[Tier, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "T1": (NAMESPACED, ()),
