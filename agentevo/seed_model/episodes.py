@@ -93,7 +93,8 @@ def _draw_jobs(source: Source, second: float) -> list[Job]:
 
 
 def _act(source: Source, scene: Scene, jobs: list[Job], *, mistakes: float) -> Transcript:
-    add_foreign(source, scene, touched_by(jobs))
+    if scene.rules or source.chance(0.3):
+        add_foreign(source, scene, touched_by(jobs))
     transcript = Transcript()
     tool = source.random.choice(OTHER_TOOLS) if source.chance(0.3) else "run"
     transcript.system(system_text(scene.rules, tool), _offered(source, tool))
@@ -152,10 +153,12 @@ def probe_episode(source: Source) -> Transcript:
     Some are about documented slots that only other worlds have rules about.
     """
     random = source.random
-    chosen = random.sample(all_slots(), random.randint(1, source.level.rules))
+    few = min(3, source.level.rules)
+    most = random.choice((few, few, source.level.rules))
+    chosen = random.sample(all_slots(), random.randint(1, most))
     scene = draw_scene(source, draw_quirks(random, chosen, reserved=source.reserved))
     known = sorted(scene.world.quirks)
-    if source.chance(0.2):
+    if source.chance(0.05):
         scene.world.quirks, scene.beliefs, scene.rules = {}, {}, []
     documented = [_near(source, known) for _ in range(3)]
     pool = random.sample(known, min(3, len(known))) + documented

@@ -76,7 +76,8 @@ def draw_scene(source: Source, told: dict[str, str], touched: Iterable[str] = ()
     random = source.random
     world = World(source.name().capitalize())
     others = sorted(set(all_slots()) - set(told) - set(touched))
-    most = 0 if not told and source.chance(0.4) else max(0, source.level.rules - len(told))
+    room = max(0, source.level.rules - len(told))
+    most = random.choice((0, 0, min(2, room), room))
     extra = random.sample(others, random.randint(0, most))
     world.quirks = {**draw_quirks(random, extra, reserved=source.reserved), **told}
     rules = [world.rule(slot) for slot in world.quirks]
@@ -104,7 +105,7 @@ def add_foreign(source: Source, scene: Scene, slots: Sequence[str]) -> None:
     if not source.chance(source.level.foreign):
         return
     name = _other_name(source, scene.world.name)
-    for _ in range(random.randint(1, 5)):
+    for _ in range(random.randint(1, 6)):
         if source.chance(0.6):
             name = _other_name(source, scene.world.name)
         slot = random.choice(slots if source.chance(0.9) else all_slots())
