@@ -2,8 +2,9 @@
 
 The same task in a scope that nothing is known of must be done as the base does it (`scope`); with
 rules for that scope in the prompt, the rules must still be followed (`replay`); and when the prompt
-gives a known scope the rules of another one, the prompt must win (`conflict`). Nothing here knows
-the environment: a scope is a name that occurs in prompts and rules.
+gives a known scope the rules of another one, or its own with exchanged values, the prompt must win
+(`conflict`). Nothing here knows the environment: a scope is a name that occurs in prompts and rules,
+the value of a rule is its last word.
 """
 
 import random
@@ -66,6 +67,8 @@ def counterfactual_probes(
         yield from (_probe("replay", episode, fresh(), told) for _ in range(copies.replay))
         for other in source.sample(others, min(copies.conflict, len(others))):
             yield _probe("conflict", episode, other, told)
+        if not others and copies.conflict and (exchanged := exchange_values(episode.rules)):
+            yield _probe("conflict", episode, episode.scope, _replaced(told, exchanged))
 
 
 def near_names(scopes: Sequence[str], fresh_scopes: Sequence[str]) -> list[str]:
@@ -78,6 +81,30 @@ def near_names(scopes: Sequence[str], fresh_scopes: Sequence[str]) -> list[str]:
         for first, second in ((scope, other), (other, scope))
     }
     return sorted(mixed - set(partners))
+
+
+def exchange_values(rules: Sequence[str]) -> Mapping[str, str]:
+    """Return rules with the last words of each other, among those that say the same kind of thing.
+
+    Two rules do if the word before the last is the same, as in "In Moki move is zabo" and "In Moki
+    send is teka". A rule that is alone in its kind is left out.
+    """
+    kinds: dict[str, list[list[str]]] = {}
+    for rule in rules:
+        words = rule.rsplit(maxsplit=2)
+        if len(words) == len(("all but two", "kind", "value")):
+            kinds.setdefault(words[1], []).append(words)
+    return {
+        " ".join(words): f"{words[0]} {words[1]} {following[2]}"
+        for same in kinds.values()
+        for words, following in zip(same, same[1:] + same[:1], strict=True)
+        if words != following
+    }
+
+
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    pattern = "|".join(re.escape(old) for old in replacements)
+    return re.sub(rf"(?:{pattern})(?=$|\n)", lambda match: replacements[match[0]], text)
 
 
 def renamed(messages: Sequence[Message], old: str, new: str) -> tuple[Message, ...]:

@@ -43,6 +43,7 @@ class Practice:
         tools: The tools that the prompt declared, in the OpenAI form.
         told_more: Whether the prompt held more than `system`: notes, or rules that were not
             verified or are forgotten by now.
+        rules: The texts of `rule_ids`, as they stand in `system`.
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class Practice:
     errors: int = 0
     tools: Tools = ()
     told_more: bool = False
+    rules: tuple[str, ...] = ()
 
     @property
     def lineage(self) -> Lineage:

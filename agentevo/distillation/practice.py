@@ -77,6 +77,7 @@ def practice_of(checkpoints: Iterable[Path], setting: Setting) -> Iterator[Pract
                 errors=transcript.errors,
                 tools=setting.tools,
                 told_more=told != transcript.system,
+                rules=tuple(setting.rules[name].text for name in rules),
             )
 
 

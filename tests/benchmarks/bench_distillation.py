@@ -191,10 +191,10 @@ def draw(table: Table, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main() -> None:
-    """Measure the arms of all seeds."""
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the options that both benchmarks of distillation share."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=seed_model_path())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -208,8 +208,14 @@ def main() -> None:
     parser.add_argument("--replay", type=int, default=60, help="episodes of training worlds, twice")
     parser.add_argument("--train", default="{}", help="TrainSettings as JSON")
     parser.add_argument("--copies", default="{}", help="counterfactuals per episode as JSON")
-    parser.add_argument("--picture", type=Path)
     parser.add_argument("--keep", type=Path, help="where jobs and adapters stay")
+    return parser
+
+
+def main() -> None:
+    """Measure the arms of all seeds."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     table: Table = {}

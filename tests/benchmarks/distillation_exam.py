@@ -191,6 +191,7 @@ def practise(model: BaseChatModel, task: Task, rules: Rules, ids: Sequence[str])
         solved=solved,
         errors=errors,
         tools=(TOOL,),
+        rules=tuple(rules),
     )
 
 

@@ -58,9 +58,22 @@ def test_a_conflict_gives_a_known_scope_the_rules_of_another() -> None:
     assert "In Ruvi, the command for move is zabo." in conflict.system
 
 
-def test_a_single_scope_has_nothing_to_conflict_with() -> None:
+def test_a_single_scope_with_one_rule_has_nothing_to_conflict_with() -> None:
     kinds = [probe.kind for probe in counterfactual_probes([MOKI], ["Sola"], copies=ONE_EACH)]
     assert kinds == ["scope", "replay"]
+
+
+def test_a_single_scope_conflicts_with_its_own_rules_exchanged() -> None:
+    rules = ("In Moki move is zabo", "In Moki send is teka", "In Moki open needs check")
+    told = "Operate.\nRules:\n- " + "\n- ".join(rules)
+    episode = replace(MOKI, rules=rules, system=told)
+    *_, conflict = counterfactual_probes([episode], ["Sola"], copies=ONE_EACH)
+    assert (conflict.kind, conflict.scope) == ("conflict", "Moki")
+    assert conflict.system.splitlines()[2:] == [
+        "- In Moki move is teka",
+        "- In Moki send is zabo",
+        "- In Moki open needs check",
+    ]
 
 
 def test_names_are_also_mixed_from_those_that_are_taught() -> None:
