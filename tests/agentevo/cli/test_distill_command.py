@@ -100,7 +100,6 @@ def test_a_killed_distillation_is_resumed(home: Path) -> None:
     [
         (["run", "--run", "last", "--method", "magic"], "unknown method 'magic'"),
         (["run", "--run", "nowhere"], "nowhere"),
-        (["plan", "--run", "last", "--fresh", ""], "not in use"),
         (["resume", "nowhere"], "'nowhere' names 0 distillations"),
         (["plan", "--run", "last", "--base", "/nowhere.gguf"], "/nowhere.gguf"),
     ],
