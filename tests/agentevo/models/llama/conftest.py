@@ -239,9 +239,14 @@ def sizes() -> Sizes:
 
 
 def write_gguf(
-    path: Path, architecture: str, tensors: Mapping[str, Array], sizes: Sizes, **extra: str
+    path: Path,
+    architecture: str,
+    tensors: Mapping[str, Array],
+    sizes: Sizes,
+    kind: str = "F32",
+    **extra: str,
 ) -> None:
-    """Write a model file from Hugging Face weights by name."""
+    """Write a model file from Hugging Face weights by name; matrices are of type `kind`."""
     import gguf
 
     writer = gguf.GGUFWriter(path, architecture)
@@ -265,7 +270,9 @@ def write_gguf(
     for name, tensor in tensors.items():
         counts = {"q_proj": sizes.heads, "k_proj": sizes.kv_heads}
         heads = counts.get(name.split(".")[-2]) if architecture == "llama" else None
-        writer.add_tensor(_gguf_name(name), permute(tensor, heads) if heads else tensor)
+        rows = permute(tensor, heads) if heads else tensor
+        stored = gguf.GGMLQuantizationType[kind if rows.ndim > 1 else "F32"]
+        writer.add_tensor(_gguf_name(name), gguf.quants.quantize(rows, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
