@@ -31,6 +31,7 @@ __all__ = [
     "environment_of",
     "list_runs",
     "load_report",
+    "memory_of",
     "model_of",
     "resume",
     "run",
@@ -209,12 +210,13 @@ def _plan(settings: Settings) -> Iterator[RunPlan]:
 
     tasks, model = tasks_of(settings), model_of(settings)
     model = served_model(model, settings.home, told=settings.memory.enabled)
-    with _memory(settings) as memory:
+    with memory_of(settings) as memory:
         yield RunPlan(settings, tasks, model, lambda: _world(settings), memory)
 
 
 @contextmanager
-def _memory(settings: Settings) -> Iterator[Memory | None]:
+def memory_of(settings: Settings) -> Iterator[Memory | None]:
+    """Open the memory that `settings.memory` describes; gives None when it is not enabled."""
     if not settings.memory.enabled:
         yield None
         return
