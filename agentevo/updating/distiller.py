@@ -5,6 +5,7 @@ swaps adapters in the engine that is running.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,10 +17,14 @@ from agentevo.updating.in_context import InContextMemory
 
 if TYPE_CHECKING:
     from agentevo.distillation.distiller import Distiller as Distillation
+    from agentevo.distillation.probes import AdapterProbes
     from agentevo.distillation.registry import AdapterRegistry
     from agentevo.distillation.settings import TrainSettings
     from agentevo.models.llama.chat import ChatLlamaEngine
     from agentevo_environments.environment import Environment
+
+BLOCK = 16
+"""Questions that are asked at the same time."""
 
 OnStep = Callable[[Mapping[str, Any]], None]
 """Called with the progress of a training: step, steps, losses."""
@@ -186,13 +191,13 @@ class LocalDistiller:
         found = self._distillation(memory).probes(adapter, episodes)
         wanted = weight_criteria(margin=self.margin)
         kept = tuple(c for c in wanted if c.name != "gain" and found.tasks.get(c.name))
-        return Probed(kept, found.tasks, found.score)
+        return Probed(kept, found.tasks, _in_blocks(found))
 
     def serve(self, adapter_id: str | None, *, reason: str) -> None:
         """Point at the adapter and swap it in the running engine; no request is dropped."""
+        adapters = self.model(adapter_id).adapters or {}
         if self.active_id != adapter_id:
             self.registry.activate(adapter_id, reason)
-        adapters = self.model(adapter_id).adapters or {}
         self.chat.engine.swap(self.chat.engine.adapter_set(adapters))
 
     def _distillation(self, memory: InContextMemory) -> "Distillation":
@@ -211,3 +216,18 @@ class LocalDistiller:
             fresh_scopes=self.fresh_scopes,
             train=self.train,
         )
+
+
+def _in_blocks(probes: "AdapterProbes") -> Callable[[str, str], Pair]:
+    """Return the scores of `probes`, asked block by block: the engine answers many at once."""
+
+    def score(criterion: str, item: str) -> Pair:
+        asked = probes.tasks[criterion]
+        start = asked.index(item) // BLOCK * BLOCK
+        if asked[start] == item:
+            block = asked[start : start + BLOCK]
+            with ThreadPoolExecutor(BLOCK) as pool:
+                list(pool.map(probes.score, [criterion] * len(block), block))
+        return probes.score(criterion, item)
+
+    return score

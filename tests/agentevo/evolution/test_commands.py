@@ -81,6 +81,23 @@ def test_evolving_from_the_command_line_ends_in_a_table_and_a_page(tmp_path: Pat
     assert json.loads(again.stdout)["data"]["id"] == data["id"]
 
 
+@pytest.mark.slow
+def test_a_generation_is_served_again_from_the_command_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    options = ["--env", "fast_quirks:FastQuirks", "--model", "scripted:wrong", "--n", "24"]
+    done = call(home, "evolve", *options, "--recipe", "stateless", "--json", "--quiet")
+    assert done.exit_code == 0, done.output
+    before = json.loads(done.stdout)["data"]["generations"]["before"]
+    call(home, "generations", "tag", before, "origin")
+    back = call(home, "generations", "rollback", "origin", "--json")
+    assert json.loads(back.stdout)["data"]["id"] == before
+    again = call(home, "generations", "rollback", "nowhere")
+    assert (again.exit_code, "names 0 generations" in again.stderr) == (2, True)
+    other = call(home, "generations", "rollback", "origin", "--model", "scripted:oracle")
+    assert (other.exit_code, "was replaced" in other.stderr) == (1, True)
+    assert call(home, "generations", "diff", "origin", "served").exit_code == 0
+
+
 def test_bad_input_ends_with_code_2_and_the_way_out(tmp_path: Path) -> None:
     done = call(tmp_path, "evolve", "--env", "fast_quirks:FastQuirks", "--recipe", "magic")
     assert (done.exit_code, "there are: default" in done.stderr) == (2, True)

@@ -62,6 +62,8 @@ def test_an_accepted_adapter_is_served_and_its_rules_leave_the_prompt(
     arms = {arm.name: arm for arm in report.arms}
     assert arms["memory_weights"].rate >= arms["memory"].rate - 0.1
     assert arms["memory_weights"].input_tokens < 0.9 * arms["memory"].input_tokens
+    assert [row["kind"] for row in report.retention["rows"]][-1] == "weights"
+    assert set(report.retention["abilities"]) > {"quirks"}
     pairs = {(entry["arm"], entry["control"]) for entry in report.comparisons}
     controls = ("stateless", "history", "best_of_n")
     assert pairs == {

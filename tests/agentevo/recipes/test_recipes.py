@@ -21,7 +21,7 @@ from agentevo.recipes import (
 )
 
 SHIPPED = (
-    "default", "expel", "memory_only", "memorybank", "reflexion", "rest_em", "self_refine", "star",
+    "default", "distil", "expel", "memory_only", "memorybank", "reflexion", "rest_em", "self_refine", "star",
     "stateless",
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def call(*arguments: str) -> tuple[int, Any]:
     return result.exit_code, document.get("data", document.get("error"))
 
 
-def test_nine_recipes_are_shipped_and_survive_writing_and_reading() -> None:
+def test_recipes_are_shipped_and_survive_writing_and_reading() -> None:
     assert tuple(shipped_recipes()) == SHIPPED
     for recipe in shipped_recipes().values():
         assert parse_recipe(tomllib.loads(dump_recipe(recipe))) == recipe
