@@ -57,6 +57,10 @@ class _CapabilityData(ctypes.Structure):
     )
 
 
+_this_process = ctypes.byref(_CapabilityHeader(CAPABILITY_VERSION_3, 0))
+_no_capabilities = ctypes.byref((_CapabilityData * 2)())
+
+
 def check(result: int, what: str) -> int:
     """Return a result that is not negative.
 
@@ -147,7 +151,5 @@ def drop_bounding_set() -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability that this process holds and every way to regain one."""
-    header = _CapabilityHeader(CAPABILITY_VERSION_3, 0)
-    nothing = (_CapabilityData * 2)()
-    check(_capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
+    check(_capset(_this_process, _no_capabilities), "capset")
     prctl(PR_SET_NO_NEW_PRIVS, 1)

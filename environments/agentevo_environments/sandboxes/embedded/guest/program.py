@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agentevo_environments.sandboxes.embedded.guest import source
+from agentevo_environments.sandboxes.embedded.guest import kernel, source
 from agentevo_environments.sandboxes.embedded.guest.slot import (
     STARTED,
     STARTED_KEEPING,
@@ -86,6 +86,7 @@ def _arm(isolation: Isolation) -> None:
     assert rehearsal is not None
     _place(isolation, rehearsal)
     _limit(rehearsal.header["limits"], UNLIMITED)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     source.rehearse()
 
 

@@ -56,7 +56,7 @@ def prepare(first: Sequence[str], last: Sequence[str], environment: Mapping[str,
 
 def rehearse() -> None:
     """Run an empty program, so that a later one finds what it touches made, and copied."""
-    exec(compile("print(end='')", NAME, "exec"), {})
+    run(b"print(end='')")
 
 
 def run(code: bytes) -> int:

@@ -72,15 +72,15 @@ def _supervise(isolation: Isolation, client: socket.socket, child: int, started:
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    encode({"status": 0})  # once before it counts
+    os.set_blocking(started, False)
+    encode({"status": 0})  # once before it counts, as are the reading of `wake` and `started`
+    _read_mark(started)
+    os.write(waker, READY)
     socket.send_fds(client, [READY], [os.pidfd_open(os.getpid())])
     status = _wait(client, child, wake)
     if status is None:
         isolation.kill_all()
-    os.set_blocking(started, False)
-    mark = b""
-    with suppress(BlockingIOError):
-        mark = os.read(started, 1)
+    mark = _read_mark(started)
     header: dict[str, object] = {"status": status, "started": bool(mark)}
     if mark != STARTED_KEEPING:
         client.sendall(encode(header))
@@ -90,6 +90,14 @@ def _supervise(isolation: Isolation, client: socket.socket, child: int, started:
     header |= {"files": files.names, "left_out": files.left_out}
     client.sendall(encode_head(header, files.sizes))
     files.send(client)
+
+
+def _read_mark(started: int) -> bytes:
+    """Return the program's mark that it has begun, or nothing while it has not."""
+    try:
+        return os.read(started, 1)
+    except BlockingIOError:
+        return b""
 
 
 def _wait(client: socket.socket, child: int, wake: int) -> int | None:
