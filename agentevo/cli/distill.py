@@ -1,7 +1,7 @@
 """`agentevo distill`: plan, run, resume and report distillations of memory into a LoRA adapter."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentevo.cli.context import settings_of
-from agentevo.cli.distill_request import DistillRequest, offer, probe
+from agentevo.cli.distill_request import DistillRequest, TrackOption, offer, probe
 from agentevo.cli.output import JsonFlag, emit, stderr_console, table
 from agentevo.config import Settings
 
@@ -61,7 +61,7 @@ def _run(ctx: typer.Context, request: DistillRequest, as_json: bool) -> None:
 
     distiller = request.distiller
     job = plan_job(distiller.jobs, distiller.base, request.dataset, distiller.train)
-    _carry_out(ctx, request.settings, job, as_json=as_json)
+    _carry_out(ctx, request.settings, job, track=request.track, as_json=as_json)
 
 
 offer(app, "plan", _plan)
@@ -69,13 +69,15 @@ offer(app, "run", _run)
 
 
 @app.command()
-def resume(ctx: typer.Context, job: JobArgument, as_json: JsonFlag = False) -> None:
+def resume(
+    ctx: typer.Context, job: JobArgument, track: TrackOption = "", as_json: JsonFlag = False
+) -> None:
     """Continue a distillation that was interrupted.
 
     Example: agentevo distill resume last
     """
     settings = settings_of(ctx)
-    _carry_out(ctx, settings, _job(settings, job), as_json=as_json)
+    _carry_out(ctx, settings, _job(settings, job), track=track, as_json=as_json)
 
 
 @app.command()
@@ -142,12 +144,24 @@ def report(
     emit(ctx, data, as_json=as_json, human=human)
 
 
-def _carry_out(ctx: typer.Context, settings: Settings, job: "Job", *, as_json: bool) -> None:
+def _carry_out(
+    ctx: typer.Context, settings: Settings, job: "Job", *, track: str, as_json: bool
+) -> None:
     from agentevo.distillation.jobs import run_job
     from agentevo.distillation.registry import AdapterRegistry
 
     registry = AdapterRegistry(settings.home / "adapters")
-    with _progress(job.settings.steps) as on_step:
+    with ExitStack() as stack:
+        told = [stack.enter_context(_progress(job.settings.steps))]
+        if track:
+            from agentevo.distillation.tracking import track as follow
+
+            told.append(stack.enter_context(follow(track, job.folder, job.id)))
+
+        def on_step(step: "Progress") -> None:
+            for tell in told:
+                tell(step)
+
         adapter = run_job(job, registry, on_step=on_step)
     data = {"id": job.id, "adapter_id": adapter.id, **job.report()["metrics"]}
     human = [

@@ -36,6 +36,9 @@ FreshOption = Annotated[
 MethodOption = Annotated[str, typer.Option(help="context, sft, on_policy or dpo.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Training steps.")]
 RankOption = Annotated[int | None, typer.Option(min=1, help="Rank of the adapter.")]
+TrackOption = Annotated[
+    str, typer.Option(help="Follow the training in tensorboard or trackio as well.")
+]
 ReplayFlag = Annotated[
     bool, typer.Option("--replay/--no-replay", help="Train what must not change as well.")
 ]
@@ -49,6 +52,7 @@ class DistillRequest:
     settings: Settings
     distiller: "Distiller"
     dataset: "Dataset"
+    track: str
 
 
 def offer(
@@ -66,6 +70,7 @@ def offer(
         steps: StepsOption = None,
         rank: RankOption = None,
         replay: ReplayFlag = True,
+        track: TrackOption = "",
         sets: SetOption = None,
         as_json: JsonFlag = False,
     ) -> None:
@@ -75,7 +80,7 @@ def offer(
         chosen = _fresh_scopes(_run_settings(settings, runs[0])) if fresh is None else fresh
         distiller = replace(distiller, fresh_scopes=chosen if replay else ())
         dataset = distiller.plan(_checkpoints(settings, runs), replay=_checkpoints(settings, keep))
-        act(ctx, DistillRequest(settings, distiller, dataset), as_json)
+        act(ctx, DistillRequest(settings, distiller, dataset, track), as_json)
 
     command.__doc__ = act.__doc__
     app.command(name)(command)
