@@ -55,7 +55,7 @@ def as_stored(weights: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("variant", product(["llama", "qwen3"], TOLERANCE), ids="-".join)
+@pytest.mark.parametrize("variant", [*product(["llama", "qwen3"], TOLERANCE)], ids="-".join)
 def test_logits_equal_peft(
     variant: tuple[str, str], tmp_path: Path, write_model: Any, sizes: Any, random_weights: Any
 ) -> None:
