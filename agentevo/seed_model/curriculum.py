@@ -39,7 +39,7 @@ LEVELS = (
     Level(4, 0.5, 0.4, copy=0.08, probe=0.4, recover=0.15, reflect=0.1),
     Level(6, 0.6, 0.5, copy=0.04, probe=0.3, recover=0.25, reflect=0.12),
     Level(9, 0.7, 0.5, copy=0.02, probe=0.3, recover=0.25, reflect=0.11),
-    Level(11, 0.8, 0.5, copy=0.01, probe=0.33, recover=0.22, reflect=0.09, judge=0.03),
+    Level(11, 0.8, 0.5, copy=0.01, probe=0.33, recover=0.22, reflect=0.09, judge=0.05),
 )
 HARDEST = len(LEVELS) - 1
 

@@ -37,16 +37,17 @@ def draw_judgement(source: Source, prompt: str, job: Job) -> Judgement:
     """
     done = _attempted(source, job)
     attempt = _attempt(source, done)
-    found = f"The attempt acts on the {done.item}" if done else "There is no attempt"
+    said: Spans = [("The task is about the", Role.OTHER), (f" {job.item}", Role.NEXT)]
+    said.append((", the attempt", Role.OTHER))
+    said.append((f" about the {done.item}." if done else " is empty.", Role.NEXT))
     if source.chance(0.5):
-        wrong = f", not the {job.item}" if done and done != job else ""
-        mark = "10" if done == job else "0"
-        said: Spans = [(found, Role.OTHER), (f"{wrong}.\nScore:", Role.NEXT)]
-        return Judgement(render_judgement(prompt, attempt), [*said, (f" {mark}", Role.NEXT)])
+        verdict = "10" if done == job else "0"
+        said += [("\nScore:", Role.OTHER), (f" {verdict}", Role.NEXT)]
+        return Judgement(render_judgement(prompt, attempt), said)
     principle = source.random.choice(PRINCIPLES)
     question = render_critique(prompt, attempt, approval=NO_CHANGES, principle=principle)
-    critique = NO_CHANGES if done == job else f"{found}. Act on the {job.item}."
-    return Judgement(question, [(critique, Role.NEXT)])
+    verdict = NO_CHANGES if done == job else f"Act on the {job.item}."
+    return Judgement(question, [*said, (f" {verdict}", Role.NEXT)])
 
 
 def judge_episode(source: Source) -> Transcript:

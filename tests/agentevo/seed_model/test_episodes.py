@@ -239,5 +239,5 @@ def test_an_attempt_is_approved_exactly_when_all_its_calls_are_on_the_object_of_
     answer = "".join(text for text, _ in asked.answer)
     calls = re.findall(r'"command": "(.*)"', asked.question)
     right = bool(calls) and all(f" {job.item}" in call for call in calls)
-    assert (answer == NO_CHANGES or answer.endswith("Score: 10")) == right
-    assert right or job.item in answer or not calls
+    assert answer.endswith((NO_CHANGES, "Score: 10")) == right
+    assert answer.startswith(f"The task is about the {job.item}, the attempt ")

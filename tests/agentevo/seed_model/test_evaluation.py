@@ -70,11 +70,11 @@ class Reader(BaseChatModel):
         wanted = re.findall(r"Task:\nIn \w+: (.*)\.$", text, re.MULTILINE)[0]
         item, calls = self.job(wanted).item, re.findall(r'"command": "(.*)"', text)
         done = next((word for word in " ".join(calls).split() if word in service.OBJECTS), "")
-        found = f"The attempt acts on the {done}" if done else "There is no attempt"
+        found = f"about the {done}." if done else "is empty."
+        said = f"The task is about the {item}, the attempt {found}"
         if NO_CHANGES in text:
-            return NO_CHANGES if done == item else f"{found}. Act on the {item}."
-        wrong = f", not the {item}" if done not in ("", item) else ""
-        return f"{found}{wrong}.\nScore: {10 if done == item else 0}"
+            return f"{said} {NO_CHANGES if done == item else f'Act on the {item}.'}"
+        return f"{said}\nScore: {10 if done == item else 0}"
 
     def job(self, words: str) -> Job:
         action, *rest = words.replace(" the ", " ").split()
