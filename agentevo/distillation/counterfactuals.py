@@ -22,7 +22,7 @@ from agentevo.errors import AdapterError
 class Copies:
     """How many counterfactuals of each kind one episode gives, each with another name."""
 
-    scope: int = 3
+    scope: int = 4
     replay: int = 1
     conflict: int = 1
 

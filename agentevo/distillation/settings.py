@@ -15,7 +15,7 @@ LARGE_MODEL = 200_000_000
 
 
 def _default_mix() -> dict[RowKind, int]:
-    return {"target": 6, "with_rules": 2, "replay": 4, "scope": 4, "conflict": 3}
+    return {"target": 5, "with_rules": 1, "replay": 3, "scope": 7, "conflict": 3}
 
 
 @dataclass(frozen=True, slots=True)

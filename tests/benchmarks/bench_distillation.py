@@ -35,6 +35,7 @@ from agentevo.distillation.dataset import Dataset, Practice, Probe, build_datase
 from agentevo.distillation.distiller import Distiller
 from agentevo.distillation.jobs import plan_job, run_job
 from agentevo.distillation.practice import Setting, answer_of
+from agentevo.distillation.registry import sha256_of
 from agentevo.distillation.settings import TrainSettings
 from agentevo.runs.report import wilson_interval
 from agentevo.seed_model.shipped import seed_model_path
@@ -203,9 +204,9 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--split", default="test")
     parser.add_argument("--scopes", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=68, help="practised tasks of each scope")
-    parser.add_argument("--size", type=int, default=200, help="tasks of the other columns")
-    parser.add_argument("--replay", type=int, default=60, help="episodes of training worlds, twice")
+    parser.add_argument("--tasks", type=int, default=40, help="practised tasks of each scope")
+    parser.add_argument("--size", type=int, default=70, help="tasks of the other columns")
+    parser.add_argument("--replay", type=int, default=40, help="episodes of training worlds, twice")
     parser.add_argument("--train", default="{}", help="TrainSettings as JSON")
     parser.add_argument("--copies", default="{}", help="counterfactuals per episode as JSON")
     parser.add_argument("--keep", type=Path, help="where jobs and adapters stay")
@@ -222,7 +223,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-distillation-") as name:
         for seed in given.seeds:
             bench = Bench(given, seed, (given.keep or Path(name)) / str(seed))
-            print(f"seed {seed}: scopes {', '.join(bench.exam.worlds)}", flush=True)
+            base = sha256_of(given.model)[:12]
+            print(f"seed {seed}: base {base}, scopes {', '.join(bench.exam.worlds)}", flush=True)
             for arm in given.arms:
                 add(table, arm, bench.results(arm))
                 show({f"{arm}, {len(given.seeds)} seeds": table[arm]})

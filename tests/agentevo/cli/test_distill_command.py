@@ -50,7 +50,7 @@ def told(home: Path, *arguments: str) -> str:
 def test_a_plan_tells_rows_reasons_tokens_and_time_and_trains_nothing(home: Path) -> None:
     plan = call(home, "distill", "plan", "--run", "last")
     assert plan["rows"]["target"] >= 1
-    assert plan["rows"]["scope"] == 3 * plan["rows"]["replay"]
+    assert plan["rows"]["scope"] == 4 * plan["rows"]["replay"]
     assert len(plan["rules"]) >= 1
     assert plan["tokens"] > plan["tokens_a_step"] > 0
     assert plan["expected_s"] > 0
