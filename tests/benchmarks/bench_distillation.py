@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_distillation.py [--seeds 0 1 2] [--arms base context sft shuffled foreign]
 
 Several held-out scopes are learnt at once. Arms: `base`, `context` (the default method), `sft` without
-replay, `shuffled` (rules of one scope taught under another's tasks), `foreign` (an adapter of other
+replay, `shuffled` (each scope is taught the rules of another), `foreign` (an adapter of other
 scopes), `forget` (one rule forgotten and everything distilled again). `--split validation` is for choosing settings, `test` for reporting. Shares come with Wilson's
 95 % intervals over the tasks of all seeds; times are of one run on this machine.
 """
@@ -23,14 +23,16 @@ from distillation_exam import (  # type: ignore[import-not-found] # beside this 
     Exam,
     Player,
     Result,
+    all_rules,
     make_exam,
     practice_of,
+    practise,
     rule_to_forget,
     same_as,
     seed_replay,
 )
 
-from agentevo.distillation.counterfactuals import Copies, counterfactual_probes
+from agentevo.distillation.counterfactuals import Copies, counterfactual_probes, rename
 from agentevo.distillation.dataset import Dataset, Practice, Probe, build_dataset
 from agentevo.distillation.distiller import Distiller
 from agentevo.distillation.jobs import plan_job, run_job
@@ -110,12 +112,18 @@ class Bench:
         return self.adapter(replace(dataset, rows=targets), settings)
 
     def arm_shuffled(self) -> Player:
-        """The same, but every task is practised with the rules of another scope."""
-        practice = practice_of(self.base, self.exam.practised)
+        """Every scope is practised with the rules of another, and the verdicts are ignored."""
         scopes = sorted(self.exam.worlds)
-        wrong = dict(zip(scopes, scopes[1:] + scopes[:1], strict=True))
-        told = {episode.scope: episode for episode in practice}
-        return self.adapter(self.dataset([_swapped(e, told[wrong[e.scope]]) for e in practice]))
+        other = dict(zip(scopes, scopes[1:] + scopes[:1], strict=True))
+        rules = {scope: all_rules(self.exam.worlds[scope][0][0]) for scope in scopes}
+
+        def do(model: Any, task: Any) -> Practice:
+            wrong = other[task.scope]
+            told = [rename(rule, wrong, task.scope) for rule in rules[wrong]]
+            episode: Practice = practise(model, task, told, told)
+            return replace(episode, solved=True, errors=0)
+
+        return self.adapter(self.dataset(self.base.map(do, self.exam.practised)))
 
     def arm_forget(self) -> Player:
         """Everything distilled again without one rule."""
@@ -136,12 +144,6 @@ class Bench:
         """An adapter of as many other scopes."""
         elsewhere = self._exam(self.seed + 500)
         return self.adapter(self.dataset(practice_of(self.base, elsewhere.practised)))
-
-
-def _swapped(episode: Practice, other: Practice) -> Practice:
-    """Return an episode as it would have been learnt with another scope's commands."""
-    answers = [m for m in other.messages if m["role"] != "user"]
-    return replace(episode, system=other.system, messages=(episode.messages[0], *answers))
 
 
 def _tell(progress: Any) -> None:
