@@ -8,7 +8,7 @@ from typing import Any
 from agentevo.errors import AgentevoError
 from agentevo.seed_model.tokenizer import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(AgentevoError, ValueError):

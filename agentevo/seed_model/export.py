@@ -18,7 +18,7 @@ def export(
     note: str = "",
     precision: Precision = "q8_0",
 ) -> dict[str, Any]:
-    """Write the model of a checkpoint and return its card.
+    """Write the model of a checkpoint, its averaged weights, and return its card.
 
     Args:
         checkpoint: File of a training.
@@ -34,7 +34,7 @@ def export(
     card = make_card(state, measured, note)
     write_gguf(
         out,
-        state["weights"],
+        state["average"],
         Shape(**state["shape"]),
         vocabulary=vocabulary_of(state),
         card=card,

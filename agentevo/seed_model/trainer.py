@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WARM_UP_STEPS = 60
+AVERAGED = 0.995
+"""Share of the running average of the weights that a late step keeps."""
 RULES_LEARNT = 0.8
 DEFAULTS_LEARNT = 0.7
 LEVEL_STEPS = 40
@@ -51,6 +53,7 @@ class Training:
             name: tensor.to(settings.device).requires_grad_()
             for name, tensor in initial_weights(self.shape, settings.seed).items()
         }
+        self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.turn = rotations(self.shape)
         self.stream = Stream(
             settings.seed,
@@ -97,10 +100,20 @@ class Training:
         for weight in self.weights.values():
             weight.grad = None
         self.step += 1
+        self._blend()
         self.tokens += batch.tokens
         self.accuracies.add(correct)
         self._promote()
         return float(loss.detach())
+
+    def _blend(self) -> None:
+        """Move the average, which is what is exported, towards the weights; early ones fade soon."""
+        import torch
+
+        kept = min(AVERAGED, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                self.average[name].lerp_(weight, 1 - kept)
 
     def loss(self, batch: Batch) -> "tuple[Tensor, dict[int, tuple[int, int]]]":
         """Return the weighted loss and (right, all) by role."""
@@ -166,6 +179,7 @@ class Training:
             "tokens": list(self.vocabulary.tokens),
             "merges": [list(pair) for pair in self.vocabulary.merges],
             "weights": {name: weight.detach().cpu() for name, weight in self.weights.items()},
+            "average": {name: weight.cpu().clone() for name, weight in self.average.items()},
             "muon": self.muon.state(),
             "adam": self.adam.state_dict(),
             "stream": self.stream.state(),
@@ -192,6 +206,7 @@ class Training:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(state["weights"][name])
+                self.average[name].copy_(state["average"][name])
         self.muon.load(state["muon"])
         self.adam.load_state_dict(state["adam"])
         self.step, self.tokens, self.level_step = state["counters"]

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader
 
 from agentevo.seed_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from agentevo.seed_model.evaluation import evaluate, load_model
@@ -37,6 +39,7 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path)
     assert again.stages == []
     assert again.tokens == whole.tokens
     assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
+    assert all(torch.equal(again.average[name], whole.average[name]) for name in whole.weights)
 
 
 def test_a_larger_budget_is_a_further_stage_and_said_not_to_be_exact(tmp_path: Path) -> None:
@@ -92,6 +95,23 @@ def test_training_stops_at_its_budget_and_can_be_exported(tmp_path: Path) -> Non
     assert card["tokens"] >= 4000
 
 
+def test_the_exported_weights_are_the_average_over_recent_steps(tmp_path: Path) -> None:
+    training = Training(TINY)
+    name = "blk.1.ffn_down.weight"
+    seen = [training.weights[name].detach().clone()]
+    for _ in range(3):
+        training.advance()
+        seen.append(training.weights[name].detach().clone())
+    low, high = torch.stack(seen).amin(0) - 1e-6, torch.stack(seen).amax(0) + 1e-6
+    average = training.average[name]
+    assert ((low <= average) & (average <= high)).all()
+    assert not torch.equal(average, seen[-1])
+    save_checkpoint(tmp_path / "x", training.state())
+    export(tmp_path / "x", tmp_path / "x.gguf", precision="f32")
+    written = {tensor.name: tensor.data for tensor in GGUFReader(tmp_path / "x.gguf").tensors}
+    assert np.allclose(written[name], average.numpy())
+
+
 def test_the_learning_rate_warms_up_and_reaches_zero() -> None:
     training = Training(TINY)
     assert training.rate_factor() < 0.05
@@ -111,7 +131,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         torch.save({"format": 99}, path)
-    with pytest.raises(CheckpointError, match=r"--resume|format 1"):
+    with pytest.raises(CheckpointError, match=r"--resume|format 2"):
         load_checkpoint(path)
 
 
