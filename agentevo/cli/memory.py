@@ -14,6 +14,7 @@ from agentevo.cli.memory_store import (
     NamespaceOption,
     PathOption,
     date_of,
+    excerpt,
     labels_of,
     open_journal,
     open_store,
@@ -81,7 +82,8 @@ def search(
     hits: list[Hit] = []
     for space in spaces:
         hits += store.search(Query(text=text, namespace=space, kinds=_kinds(kind), k=k)).hits
-    hits = sorted(hits, key=lambda hit: -hit.score)[:k]
+    if len(spaces) > 1:
+        hits = sorted(hits, key=lambda hit: -hit.evidence)[:k]
     found = [describe(hit) for hit in hits]
     rows = [
         (
@@ -89,7 +91,7 @@ def search(
             hit.record.kind,
             f"{hit.score:.3f}",
             ", ".join(f"{name} {value:.2f}" for name, value in hit.explain.items() if value),
-            hit.record.text,
+            excerpt(hit.record.text),
         )
         for hit in hits
     ]

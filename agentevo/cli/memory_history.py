@@ -10,6 +10,7 @@ from agentevo.cli.memory_store import (
     IdArgument,
     PathOption,
     date_of,
+    excerpt,
     open_journal,
     show_records,
     summary,
@@ -90,7 +91,7 @@ def _branches(node: Lineage, depth: int) -> list[str]:
     origin = f"{record.provenance.origin}:{record.provenance.source}".rstrip(":")
     head = f"{'  ' * depth}{node.relation + ' ' if node.relation else ''}{record.id}"
     line = f"{head} [{record.kind}, {record.status}, trust {record.trust}, by {origin}]"
-    lines = [line, f"{'  ' * depth}  {' '.join(record.text.split())[:160]}"]
+    lines = [line, f"{'  ' * depth}  {excerpt(record.text)}"]
     return lines + [text for parent in node.parents for text in _branches(parent, depth + 1)]
 
 

@@ -22,6 +22,7 @@ PathOption = Annotated[
 NamespaceOption = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Labels joined by /; default all.")
 ]
+_EXCERPT_CHARS = 200
 _COLUMNS = ("id", "kind", "status", "trust", "helped", "harmed", "text")
 EMBEDDER_VARIABLE = "AGENTEVO_EMBEDDER"
 EmbedderOption = Annotated[
@@ -121,9 +122,15 @@ def _embedder_of(folder: Path) -> str:
 def show_records(ctx: typer.Context, records: Sequence[Record], as_json: bool) -> None:
     """Print records as a table or as JSON."""
     data = [summary(record) for record in records]
-    rows = [[entry[name] for name in _COLUMNS] for entry in data]
+    rows = [[*(entry[name] for name in _COLUMNS[:-1]), excerpt(entry["text"])] for entry in data]
     human = table(_COLUMNS, rows) if rows else "no records"
     emit(ctx, {"records": data}, as_json=as_json, human=human)
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of a text on one line, for tables."""
+    line = " ".join(text[: 4 * _EXCERPT_CHARS].split())
+    return line if len(line) <= _EXCERPT_CHARS else line[: _EXCERPT_CHARS - 1] + "\u2026"
 
 
 def date_of(time_s: float) -> str:

@@ -210,11 +210,12 @@ class Record(Draft):
         """Return the record that the journal holds; it was checked when it was written."""
         record = object.__new__(cls)
         for name, value in _nested(values).items():
-            object.__setattr__(record, name, value)
+            _SET[name](record, value)
         return record
 
 
 _RECORD_FIELDS = tuple(entry.name for entry in fields(Record))
+_SET = {name: getattr(Record, name).__set__ for name in _RECORD_FIELDS}
 _OUTCOME_FIELDS = tuple(entry.name for entry in fields(Outcome))
 _ORIGIN_FIELDS = tuple(entry.name for entry in fields(Provenance))
 

@@ -4,7 +4,6 @@ The names in a query are matched with the records' entities and taken out of the
 names shared by many records would drown the meaning.
 """
 
-import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -114,22 +113,21 @@ def search(
 def _ranked(query: Query, view: View, pool: Pool, weights: Weights, now: float) -> Iterator[Hit]:
     parts = fuse(pool, weights)
     total = np.sum(list(parts.values()), axis=0)
-    order = np.argsort(-total, kind="stable").tolist()
-    evident = evidence(pool)
+    order = np.argsort(-total, kind="stable")
+    table = np.stack([*parts.values(), np.nan_to_num(pool.dense), evidence(pool)], axis=1)
     for start in range(0, len(order), query.k + _SPARE):
         batch = order[start : start + query.k + _SPARE]
-        records = view.records(pool.rids[batch].tolist())
-        hits = []
-        for position in batch:
-            record = records.get(int(pool.rids[position]))
+        rids = pool.rids[batch].tolist()
+        records, hits = view.records(rids), []
+        for rid, (*values, cosine, evident) in zip(rids, table[batch].tolist(), strict=True):
+            record = records.get(rid)
             if record is None or record.status not in query.statuses:
                 continue
-            explain = {name: float(values[position]) for name, values in parts.items()}
+            explain = dict(zip(parts, values, strict=True))
             explain["retention"] = weights.retention * retention_of(record, now)
             score = sum(explain.values())
-            cosine = float(pool.dense[position])
-            explain["cosine"] = 0.0 if math.isnan(cosine) else cosine
-            hits.append(Hit(record, score, float(evident[position]), explain))
+            explain["cosine"] = cosine
+            hits.append(Hit(record, score, evident, explain))
         yield from sorted(hits, key=lambda hit: -hit.score)
 
 

@@ -51,6 +51,21 @@ def test_records_are_listed_searched_and_shown(command: Command) -> None:
     assert command.ok("why", hit["id"])["parents"] == []
 
 
+def test_a_table_shows_the_beginning_of_a_long_text_only(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agentevo.cli import app
+
+    command.ok("insert", "long " * 20_000)
+    for words in (["list"], ["search", "long"]):
+        with pytest.raises(SystemExit):
+            app(["memory", *words, "--path", str(command.folder)])
+        shown = capsys.readouterr().out
+        assert "long long" in shown
+        assert len(shown) < 20_000
+    assert len(command.ok("list")["records"][0]["text"]) > 90_000
+
+
 def test_what_is_inserted_can_be_undone(command: Command) -> None:
     done = command.ok("insert", "Snow in May", "--kind", "rule")
     assert done["action"] == "added"
