@@ -2,6 +2,7 @@
 
 import operator
 import sqlite3
+import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -9,7 +10,7 @@ import pytest
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, interrupt
+from langgraph.types import Command, Send, interrupt
 
 from agentevo.errors import RunError
 from agentevo.runs.checkpoints import open_checkpoints
@@ -128,3 +129,32 @@ def test_an_interrupt_is_stored_with_what_its_siblings_have_done(tmp_path: Path)
     with open_checkpoints(path) as saver:
         values = builder.compile(checkpointer=saver).invoke(Command(resume="yes"), CONFIG)
     assert (sorted(values["done"]), calls) == (["work", "yes"], ["work"])
+
+
+def test_a_fan_out_that_fails_keeps_what_its_siblings_have_done(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    calls: list[int] = []
+    broken = {3}
+
+    def work(state: State) -> State:
+        number = state["number"]
+        if number in broken:
+            time.sleep(0.2)
+            raise ValueError("broken")
+        calls.append(number)
+        return {"done": [f"w{number}"]}
+
+    builder = StateGraph(State)
+    builder.add_node("work", work)
+    builder.add_node("join", lambda state: {"number": len(state["done"])}, defer=True)
+    builder.add_conditional_edges(
+        START, lambda state: [Send("work", {"number": number}) for number in range(5)], ["work"]
+    )
+    builder.add_edge("work", "join")
+    with open_checkpoints(path) as saver, pytest.raises(ValueError, match="broken"):
+        builder.compile(checkpointer=saver).invoke({"number": 1}, CONFIG, durability="sync")
+    broken.clear()
+    with open_checkpoints(path) as saver:
+        values = builder.compile(checkpointer=saver).invoke(None, CONFIG, durability="sync")
+    assert (values["number"], sorted(values["done"])) == (5, [f"w{each}" for each in range(5)])
+    assert sorted(calls) == [0, 1, 2, 3, 4]
