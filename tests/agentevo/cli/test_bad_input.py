@@ -129,20 +129,32 @@ def test_an_unknown_run_is_answered_with_the_nearest(invoke: Invoke, refuse: Ref
     assert run_id in invoke("resume", run_id[:-1]).err
 
 
-def test_a_sandbox_that_the_machine_refuses_says_what_to_install(folder: Path) -> None:
+def abandoned() -> set[Path]:
+    """Return the scratch folders of sandboxes whose keeper has ended."""
+    found = Path("/tmp").glob("agentevo-*-*")
+    return {path for path in found if not Path("/proc", path.name.split("-")[1]).exists()}
+
+
+def test_a_sandbox_that_the_machine_refuses_says_what_to_install() -> None:
     """No namespace can be made where none are left, even by root."""
     none_left = "echo 0 > /proc/sys/user/max_user_namespaces && exec "
     tried = ["unshare", "--user", "--map-root-user", "sh", "-c"]
     if subprocess.run([*tried, none_left + "true"], capture_output=True, check=False).returncode:
         pytest.skip("no user namespace can be made here")
     command = shlex.join([sys.executable, "-m", "agentevo", "run", "--n", "1", "--json"])
+    before = abandoned()
     done = subprocess.run(
-        [*tried, none_left + command], capture_output=True, text=True, check=False, timeout=120
+        [*tried, none_left + command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["type"]) == (1, "SandboxUnavailableError")
     assert "install bubblewrap or use the docker sandbox" in error["message"]
     assert [word for word in ("Traceback", "File ") if word in error["message"] + done.stderr] == []
+    assert abandoned() <= before
 
 
 def test_a_sandbox_that_cannot_start_says_so_before_anything_runs(invoke: Invoke) -> None:

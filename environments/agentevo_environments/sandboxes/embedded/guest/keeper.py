@@ -37,8 +37,9 @@ def main(settings: Mapping[str, Any]) -> int:
 def _keep(settings: Mapping[str, Any], client: int) -> None:
     control = socket.socket(fileno=settings["control"])
     groups = cgroup.create(settings["slots"], _limited(settings)) if settings["cgroups"] else None
-    scratch = _make_scratch(settings)
+    scratch = ""
     try:
+        scratch = _make_scratch(settings)
         with suppress(BrokenPipeError, ConnectionResetError):
             control.sendall(encode({"groups": _describe(groups)}))
             members = [groups.open_members(slot) for slot in range(groups.slots)] if groups else []
@@ -61,8 +62,12 @@ def _make_scratch(settings: Mapping[str, Any]) -> str:
     import tempfile
 
     scratch = tempfile.mkdtemp(prefix=f"{cgroup.PREFIX}{os.getpid()}-")
-    if settings["uid"] is not None:
-        os.chown(scratch, settings["uid"], settings["uid"])
+    try:
+        if settings["uid"] is not None:
+            os.chown(scratch, settings["uid"], settings["uid"])
+    except OSError:
+        folders.remove(scratch)
+        raise
     return scratch
 
 
