@@ -4,8 +4,12 @@ All contenders take turns on the same prompts within one process, so a busy mach
 them alike; the best of the rounds counts. The bare loop does nothing but fill batches and take the
 largest logit: it is the limit of what batching can give on this machine.
 
-Run: python tests/benchmarks/bench_engine.py [MODEL.gguf] [--large] [--swaps N] [--rounds N]
-`--large` adds a model of 0.35 billion random weights, which is written to a temporary folder.
+The serial `Llama` answers token lists by `create_completion`, which spares it the chat template and
+costs no more than its bare `generate`; it reuses the prefix of its previous prompt by itself.
+
+Run: python tests/benchmarks/bench_engine.py [MODEL.gguf] [--parts throughput,first-token,swaps]
+[--counts 1,4,16,32] [--answer N] [--threads N] [--large] [--swaps N] [--rounds N]
+`--large` takes a model of 0.35 billion random weights, which is written to a temporary folder.
 """
 
 import argparse
@@ -17,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +39,7 @@ from agentevo.models.llama.sizing import EngineSettings
 
 ROOT = Path(__file__).parents[2]
 COUNTS = (1, 4, 16, 32)
-SHARED_TOKENS, OWN_TOKENS, ANSWER_TOKENS = 180, 20, 60
+SHARED_TOKENS, OWN_TOKENS = 180, 20
 WIDTH, HEADS, KV_HEADS, HEAD, HIDDEN, BLOCKS, VOCABULARY = 1024, 16, 8, 64, 4096, 20, 32000
 Q8_BLOCK_BYTES, Q8_BLOCK = 34, 32
 
@@ -46,19 +51,42 @@ def main() -> None:
     """Print one table per model, then first tokens, swaps and memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--parts", default="throughput,first-token,swaps")
+    parser.add_argument("--counts", default="1,4,16,32")
+    parser.add_argument("--answer", type=int, default=60)
+    parser.add_argument("--threads", type=int, help="of all contenders; default as the engine's")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--swaps", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    small = options.model or find_model()
-    measure_throughput(small, COUNTS, options.rounds, n_threads=1)
-    measure_first_token(small)
-    measure_swaps(small, options.swaps)
-    if options.large:
-        with tempfile.TemporaryDirectory() as folder:
-            large = Path(folder) / "random-0.35b-q8_0.gguf"
-            write_large_model(large)
-            measure_throughput(large, (1, 4, 16), 1, n_threads=os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.model or find_model()
+        if options.large:
+            path = Path(folder) / "random-0.35b-q8_0.gguf"
+            write_large_model(path)
+        threads = options.threads or ((os.cpu_count() or 1) if options.large else 1)
+        counts = [int(n) for n in options.counts.split(",")]
+        load = Load(path, threads, options.answer)
+        if "throughput" in options.parts:
+            measure_throughput(load, counts, options.rounds)
+        if "first-token" in options.parts:
+            measure_first_token(load)
+        if "swaps" in options.parts:
+            measure_swaps(path, options.swaps)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is measured: the model, its threads, and the tokens of an answer."""
+
+    path: Path
+    n_threads: int
+    answer: int
+
+    @property
+    def length(self) -> int:
+        """Tokens that a sequence needs."""
+        return SHARED_TOKENS + OWN_TOKENS + self.answer + 16
 
 
 def find_model() -> Path:
@@ -77,17 +105,17 @@ def make_prompts(n: int, *, shared: bool, round_no: int, vocabulary: int) -> Pro
     return [row.tolist() for row in ids]
 
 
-def measure_throughput(path: Path, counts: Sequence[int], rounds: int, n_threads: int) -> None:
+def measure_throughput(load: Load, counts: Sequence[int], rounds: int) -> None:
     """Print generated tokens per second, prompts included, and the ratios that matter."""
     print(
-        f"\n{path.name}: {SHARED_TOKENS}+{OWN_TOKENS} prompt and at most {ANSWER_TOKENS} answer "
-        f"tokens, {n_threads} thread(s), {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+        f"\n{load.path.name}: {SHARED_TOKENS}+{OWN_TOKENS} prompt and {load.answer} answer "
+        f"tokens, {load.n_threads} thread(s), {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
     )
     print(f"{'n':>3} {'prefix':>7} {'serial':>8} {'xllama':>8} {'engine':>8} {'bare':>8}"
           f" {'engine/bare':>12} {'engine/serial':>14}")  # fmt: skip
     for n in counts:
         for shared in (False, True):
-            with contenders(path, n, n_threads, shared=shared) as runs:
+            with contenders(load, n, shared=shared) as runs:
                 best = dict.fromkeys(runs, 0.0)
                 for round_no in range(rounds):
                     for i, (name, run) in enumerate(runs.items()):
@@ -103,13 +131,11 @@ def measure_throughput(path: Path, counts: Sequence[int], rounds: int, n_threads
 
 
 @contextmanager
-def contenders(
-    path: Path, n: int, n_threads: int, *, shared: bool
-) -> Iterator[dict[str, Contender]]:
+def contenders(load: Load, n: int, *, shared: bool) -> Iterator[dict[str, Contender]]:
     """Set up what is compared."""
     from llama_cpp import Llama
 
-    length = SHARED_TOKENS + OWN_TOKENS + ANSWER_TOKENS + 16
+    path, length, n_threads = load.path, load.length, load.n_threads
     model = LlamaModel(path)
     serial = Llama(
         str(path), n_ctx=length, n_batch=512, n_threads=n_threads, n_threads_batch=n_threads,
@@ -117,40 +143,40 @@ def contenders(
     )  # fmt: skip
     settings = EngineSettings(n_ctx=length, max_sequences=n, n_threads=n_threads)
     bare = Context(model, ContextShape(length, n, length * n, 2048, n_threads))
-    server = make_xllamacpp(path, length, n, n_threads)
+    server = make_xllamacpp(load, n)
     with LlamaEngine(model, settings) as engine, ThreadPoolExecutor(n) as pool:
         runs = {
-            "serial": lambda prompts: run_serial(serial, prompts),
-            "engine": lambda prompts: run_engine(engine, prompts),
-            "bare": lambda prompts: run_bare(bare, prompts, shared=shared),
+            "serial": lambda prompts: run_serial(serial, prompts, load.answer),
+            "engine": lambda prompts: run_engine(engine, prompts, load.answer),
+            "bare": lambda prompts: run_bare(bare, prompts, load.answer, shared=shared),
         }
         if server is not None:
-            runs["xllama"] = lambda prompts: run_xllamacpp(server, prompts, pool)
+            runs["xllama"] = lambda prompts: run_xllamacpp(server, prompts, load.answer, pool)
         yield runs
     bare.close()
     serial.close()
 
 
-def run_serial(llama: Any, prompts: Prompts) -> int:
+def run_serial(llama: Any, prompts: Prompts, answer: int) -> int:
     """Answer one prompt after the other with the high-level API, as it is."""
     never_end = {int(llama.token_eos()): -100.0}
     usages = [
-        llama.create_completion(
-            list(p), max_tokens=ANSWER_TOKENS, temperature=0.0, logit_bias=never_end
-        )["usage"]
+        llama.create_completion(list(p), max_tokens=answer, temperature=0.0, logit_bias=never_end)[
+            "usage"
+        ]
         for p in prompts
     ]
     return sum(int(usage["completion_tokens"]) for usage in usages)
 
 
-def run_engine(engine: LlamaEngine, prompts: Prompts) -> int:
+def run_engine(engine: LlamaEngine, prompts: Prompts, answer: int) -> int:
     """Answer all prompts together."""
-    options = SamplingOptions(max_tokens=ANSWER_TOKENS, ignore_end=True)
+    options = SamplingOptions(max_tokens=answer, ignore_end=True)
     running = [engine.submit(EngineRequest(tuple(p), options)) for p in prompts]
     return sum(len(g.result().tokens) for g in running)
 
 
-def run_bare(context: Context, prompts: Prompts, *, shared: bool) -> int:
+def run_bare(context: Context, prompts: Prompts, answer: int, *, shared: bool) -> int:
     """Fill batches and take the largest logit; a shared beginning is computed once and copied."""
     n = len(prompts)
     for sequence in range(n):
@@ -168,49 +194,50 @@ def run_bare(context: Context, prompts: Prompts, *, shared: bool) -> int:
         logits = context.decode([Piece(s, done, prompts[s][done:], True) for s in some])
         newest[first : first + len(some)] = logits.argmax(axis=1).tolist()
     at = len(prompts[0])
-    for i in range(ANSWER_TOKENS - 1):
+    for i in range(answer - 1):
         logits = context.decode([Piece(s, at + i, newest[s : s + 1], True) for s in range(n)])
         newest = logits.argmax(axis=1).tolist()
-    return n * ANSWER_TOKENS
+    return n * answer
 
 
-def make_xllamacpp(path: Path, length: int, n: int, n_threads: int) -> Any:
+def make_xllamacpp(load: Load, n: int) -> Any:
     """Return xllamacpp's server, None where the package is missing."""
     try:
         import xllamacpp
     except ImportError:
         return None
     params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx = length * n
+    params.model.path = str(load.path)
+    params.n_ctx = load.length * n
     params.n_parallel = n
-    params.cpuparams.n_threads = n_threads
-    params.cpuparams_batch.n_threads = n_threads
+    params.cpuparams.n_threads = load.n_threads
+    params.cpuparams_batch.n_threads = load.n_threads
     params.warmup = False
     params.verbosity = -1
     return xllamacpp.Server(params)
 
 
-def run_xllamacpp(server: Any, prompts: Prompts, pool: ThreadPoolExecutor) -> int:
+def run_xllamacpp(server: Any, prompts: Prompts, answer: int, pool: ThreadPoolExecutor) -> int:
     """Answer all prompts from as many threads."""
 
     def ask(prompt: Sequence[int]) -> int:
-        answer = server.handle_completions(
-            {"prompt": list(prompt), "max_tokens": ANSWER_TOKENS, "temperature": 0.0,
+        given = server.handle_completions(
+            {"prompt": list(prompt), "max_tokens": answer, "temperature": 0.0,
              "ignore_eos": True, "cache_prompt": True}
         )  # fmt: skip
-        return int(answer["usage"]["completion_tokens"])
+        return int(given["usage"]["completion_tokens"])
 
     return sum(pool.map(ask, prompts))
 
 
-def measure_first_token(path: Path) -> None:
+def measure_first_token(load: Load) -> None:
     """Print the time to the first token of 16 requests at once."""
-    with LlamaEngine.open(path, EngineSettings(max_sequences=16)) as engine:
+    settings = EngineSettings(n_ctx=load.length, max_sequences=16, n_threads=load.n_threads)
+    with LlamaEngine.open(load.path, settings) as engine:
         waits = []
         for round_no in range(5):
             prompts = make_prompts(16, shared=True, round_no=100 + round_no, vocabulary=VOCABULARY)
-            options = SamplingOptions(max_tokens=ANSWER_TOKENS)
+            options = SamplingOptions(max_tokens=load.answer)
             running = [engine.submit(EngineRequest(tuple(p), options)) for p in prompts]
             waits += [g.result().first_token_s or 0.0 for g in running]
     print(f"\ntime to first token, 16 at once, shared prefix: median "
