@@ -126,7 +126,7 @@ def make_exam(split: str, seed: int, *, scopes: int, tasks: int, size: int) -> E
         seen = {task.prompt for task in own[:tasks]}
         new = [task for task in own[tasks:] if task.prompt not in seen][:tasks]
         worlds[own[0].scope] = (own[:tasks], new)
-    others = make_tasks(ONE_EACH, split, 2 * size + 100, seed + 1000)
+    others = make_tasks(ONE_EACH, split, 2 * size, seed + 1000)
     told = [(t, _mixed(random, right_rules(t), distractors(t, 5, random))) for t in others[:size]]
     practised = [task for pair in worlds.values() for task in pair[0]]
     new_tasks = [task for pair in worlds.values() for task in pair[1]]
@@ -138,7 +138,7 @@ def make_exam(split: str, seed: int, *, scopes: int, tasks: int, size: int) -> E
         "contradicting prompt wins": [_contradicted(task, random) for task in new_tasks],
         "with rules": [(task, _mixed(random, all_rules(task))) for task in new_tasks],
     }
-    return Exam(worlds, columns, others[size : size + 100])
+    return Exam(worlds, columns, others[size : 2 * size])
 
 
 def all_rules(task: Task) -> list[str]:
