@@ -175,7 +175,7 @@ def _carry_out(
         start = None if saver.get_tuple(config) else initial_state()
         if start is not None:
             ledger.remember("before", _serve_present(context))
-        context.serve_adapter(context.served_adapter, f"start of {context.id}")
+        context.take_up()
         arms: tuple[Arm, ...] = ()
         try:
             graph.invoke(start, config, context=context, durability="sync")

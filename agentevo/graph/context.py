@@ -70,6 +70,16 @@ class EvolutionContext:
             return self.agent
         return self.agent.with_model(self.distiller.model(None))
 
+    def take_up(self) -> None:
+        """Let the agent act as the served generation does, in a process that has just begun.
+
+        Where a kill came between serving an adapter and noting it, the log counts for the agent; the
+        verdict that is about to be repeated makes the rest good.
+        """
+        if self.distiller is not None:
+            self.distiller.serve(self.distiller.active_id, reason=f"{self.id} goes on")
+            self.agent.model = self.distiller.model(self.served_adapter)
+
     def serve_adapter(self, adapter_id: str | None, reason: str) -> None:
         """Let the agent, and everybody else in this home, act with an adapter."""
         if self.distiller is not None:

@@ -68,7 +68,12 @@ def distil_round(state: EvolutionState, context: EvolutionContext) -> Update:
         hold_rules(memory.store, (), reason="taught to an adapter")
         practice = _practise(context, distiller, memory, number)
         made, note = _distil(context, distiller, memory, number, practice)
-    candidate: Update = {"kind": "weights", "adapter": None, "note": note}
+    candidate: Update = {
+        "kind": "weights",
+        "incumbent": context.served_adapter,
+        "adapter": None,
+        "note": note,
+    }
     if made is not None:
         context.line.fork(weights_branch(number))
         with context.line.open(weights_branch(number)) as memory:

@@ -54,10 +54,10 @@ def weigh_adapter(state: EvolutionState, context: EvolutionContext) -> Update:
     """Return the update of `evaluate` for a candidate of `update_in_weight`."""
     candidate, number, distiller = state["candidate"], state["round"], context.distiller
     assert distiller is not None, "an adapter was made"
-    if candidate["adapter"] is None or candidate["adapter"] == context.served_adapter:
+    if candidate["adapter"] in (None, candidate["incumbent"]):
         return _close(state, context, "unchanged", Verdict("refused"), None)
     tasks, leaks = clean_tasks(weights_branch(number), context)
-    plays = _play(tasks, number, candidate["adapter"], context)
+    plays = _play(tasks, state, context)
     with context.line.open(taught_branch(number)) as memory:
         probed = distiller.probes(candidate["adapter"], memory, [plays.told])
         verdict = _verdict(plays, probed, context, number)
@@ -72,14 +72,14 @@ def weigh_adapter(state: EvolutionState, context: EvolutionContext) -> Update:
     return _close(state, context, decision, verdict, plays)
 
 
-def _play(tasks: Sequence[Task], number: int, adapter_id: str, context: EvolutionContext) -> Plays:
+def _play(tasks: Sequence[Task], state: EvolutionState, context: EvolutionContext) -> Plays:
     """Let candidate, incumbent and base do the tasks; episodes that were done are not repeated."""
-    distiller = context.distiller
-    assert distiller is not None
+    distiller, line, number = context.distiller, context.line, state["round"]
+    assert distiller is not None, "an adapter was made"
+    before, made = state["candidate"]["incumbent"], state["candidate"]["adapter"]
     bare = context.bare_agent
-    incumbent = context.agent.with_model(distiller.model(context.served_adapter))
-    candidate = context.agent.with_model(distiller.model(adapter_id))
-    line = context.line
+    incumbent = context.agent.with_model(distiller.model(before))
+    candidate = context.agent.with_model(distiller.model(made))
 
     def play(agent: RunAgent, name: str, branch: str | None) -> RunReport:
         label = f"{number}-weights-{name}"
@@ -90,7 +90,7 @@ def _play(tasks: Sequence[Task], number: int, adapter_id: str, context: Evolutio
 
     served = play(incumbent, "incumbent", SERVED)
     told = served.id
-    if context.served_adapter is not None:
+    if before is not None:
         told = play(bare, "told", taught_branch(number)).id
     done = play(candidate, "candidate", weights_branch(number))
     return Plays(

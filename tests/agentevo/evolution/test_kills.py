@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def killed_after(home: Path, events: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_kills_at_random_moments_change_nothing(
-    start: Callable[[Path], Any], make_parts: Callable[[Path], Parts], tmp_path: Path
+    start: Callable[..., Any], make_parts: Callable[[Path], Parts], tmp_path: Path
 ) -> None:
     expected = tmp_path / "undisturbed"
     undisturbed = start(expected)
@@ -98,13 +99,13 @@ def start(
     make_parts: Callable[[Path], Parts],
     two_worlds: Any,
     weighing: Any,
-) -> Callable[[Path], Any]:
-    def run(home: Path) -> Any:
+) -> Callable[..., Any]:
+    def run(home: Path, parts: Parts | None = None) -> Any:
         return evolve(
             make_settings(home, **two_worlds),
             objective=Objective("quirks"),
             recipe=weighing(),
-            parts=make_parts(home),
+            parts=parts or make_parts(home),
         )
 
     return run
@@ -136,3 +137,43 @@ def _compare(last: Any, undisturbed: Any, home: Path, other: Path) -> None:
     for run in run_directories(directory.path):
         with read_ledger(run.checkpoints) as ledger:
             assert len(ledger.outcomes()) == len(ledger.fact("tasks"))
+
+
+class Crash(BaseException):
+    """The end of a process, without the process."""
+
+
+MOMENTS = ("memory_updated", "round_finished", "taught", "distilling", "distillation_finished")
+
+
+@pytest.mark.slow
+def test_a_crash_around_a_verdict_or_a_distillation_leads_to_the_same_end(
+    start: Callable[..., Any], make_parts: Callable[[Path], Parts], tmp_path: Path
+) -> None:
+    expected = tmp_path / "undisturbed"
+    undisturbed = start(expected)
+    for moment in (*MOMENTS, "weights_judged", "serving"):
+        home = tmp_path / moment
+        with pytest.raises(Crash):
+            start(home, _fragile(make_parts(home), moment))
+        _compare(
+            resume_evolution(home, "last", parts=make_parts(home)), undisturbed, home, expected
+        )
+
+
+def _fragile(parts: Parts, moment: str) -> Parts:
+    """Parts that crash at an event, or right after an adapter was served."""
+
+    def crash(event: Any) -> None:
+        if event["type"] == f"agentevo.{moment}":
+            raise Crash
+
+    made: Any = parts.distiller
+
+    class Fragile(type(made)):  # type: ignore[misc]
+        def serve(self, adapter_id: str | None, *, reason: str) -> None:
+            super().serve(adapter_id, reason=reason)
+            if moment == "serving" and adapter_id is not None:
+                raise Crash
+
+    return replace(parts, distiller=Fragile(made.home, made.base), on_event=crash)
