@@ -13,6 +13,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from agentevo_memory.disk import storage_errors
 from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
 from agentevo_memory.errors import IndexDamagedError, RecordError
 from agentevo_memory.follower import Follower, Progress, View, embed_missing, historical_view
@@ -240,7 +241,8 @@ class VectorMemory(Upkeep):
             if self._follower is None:
                 if not self.journal.read_only:
                     embed_missing(self.journal, self.embedder)
-                dense = choose_index(self._index_name, self.journal, self.embedder.model_id)
+                with storage_errors(self.journal.folder / "index"):
+                    dense = choose_index(self._index_name, self.journal, self.embedder.model_id)
                 self._follower = Follower(self.journal, self.embedder, dense)
             return self._follower
 

@@ -1,5 +1,6 @@
 """The files of a Chroma index: who owns them, the manifest of what they hold, and their digests."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -37,9 +38,10 @@ def drop_files(folder: Path) -> None:
         return
     try:
         owned = lock(folder / LOCK)
-    except IndexOwnedError:
-        for file in folder.glob("*.snapshot"):
-            file.unlink(missing_ok=True)
+    except (IndexOwnedError, OSError):
+        with contextlib.suppress(OSError):
+            for file in folder.glob("*.snapshot"):
+                file.unlink(missing_ok=True)
         return
     for path in folder.iterdir():
         if path.is_dir():
