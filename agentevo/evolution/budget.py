@@ -28,16 +28,22 @@ def affordable_rounds(
     wanted = rounds or recipe.rounds
     if budget is None:
         return wanted
-    price, told = _price(recipe, splits)
-    if budget < price:
+    practice, told = _round(recipe, splits)
+    weights = _distillation(recipe, splits)
+
+    def price(count: int) -> int:
+        return count * practice + _distillations(recipe, count) * weights
+
+    if budget < price(1):
+        more = f", {weights} for a distillation" if weights else ""
         raise ConfigError(
-            f"a budget of {budget} episodes is too small for one round, which may take {price} "
-            f"({told}); raise it, or lower tasks.n of the recipe or env.n"
+            f"a budget of {budget} episodes is too small for one round, which may take {price(1)} "
+            f"({told}{more}); raise it, or lower tasks.n of the recipe or env.n"
         )
-    return min(wanted, budget // price)
+    return max(count for count in range(1, wanted + 1) if price(count) <= budget)
 
 
-def _price(recipe: Recipe, splits: Splits) -> tuple[int, str]:
+def _round(recipe: Recipe, splits: Splits) -> tuple[int, str]:
     """Return the most episodes that a round may take, and what for."""
     attempts = sum(
         recipe.solutions.samples if name == "sample" else 1 for name in recipe.solutions.strategies
@@ -48,8 +54,17 @@ def _price(recipe: Recipe, splits: Splits) -> tuple[int, str]:
     told = (
         f"{practice} attempts at {len(splits.practice)} tasks, {len(splits.gate)} gate tasks twice"
     )
-    if recipe.in_weight.when != "never":
-        taught = min(recipe.in_weight.tasks, len(splits.practice))
-        price += taught + 4 * len(splits.gate)
-        told += f", and for a distillation {taught} attempts and four times the gate tasks"
     return price, told
+
+
+def _distillation(recipe: Recipe, splits: Splits) -> int:
+    """Return the most episodes of one distillation: practice, and the gate tasks by four agents."""
+    if recipe.in_weight.when == "never":
+        return 0
+    return min(recipe.in_weight.tasks, len(splits.practice)) + 4 * len(splits.gate)
+
+
+def _distillations(recipe: Recipe, rounds: int) -> int:
+    """Return how many distillations some rounds may come to; a last one follows the last round."""
+    every = recipe.in_weight.every if recipe.in_weight.when == "rounds" else 1
+    return -(-rounds // every)

@@ -223,7 +223,8 @@ def weighing_recipe(rounds: int = 2, **in_weight: Any) -> Recipe:
     recipe = load_recipe("default")
     changes = {"when": "rounds", "every": rounds, "margin": 0.3} | in_weight
     stage = recipe.in_weight.model_copy(update=changes)
-    return recipe.model_copy(update={"in_weight": stage, "rounds": rounds})
+    few = recipe.evaluation.model_copy(update={"most_attempts": 2})
+    return recipe.model_copy(update={"in_weight": stage, "rounds": rounds, "evaluation": few})
 
 
 def quirks_settings(home: Path, **env: Any) -> Settings:

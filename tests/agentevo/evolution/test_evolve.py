@@ -156,6 +156,29 @@ def test_uniform_attempts_stop_an_evolution(settings: Settings, parts: Parts) ->
     assert "became uniform" in report.ended
 
 
+def test_a_judge_that_disagrees_with_the_environment_is_not_asked_any_more(
+    settings: Settings, believer: Any
+) -> None:
+    asked = 0
+
+    class Flatterer(believer):  # type: ignore[misc]
+        def _answer(self, messages: Any) -> AIMessage:
+            nonlocal asked
+            if "Score: N" in messages[-1].text:
+                asked += 1
+                return AIMessage("Well done. Score: 10")
+            answer: AIMessage = super()._answer(messages)
+            return answer
+
+    recipe = load_recipe("default")
+    sources = recipe.feedback.model_copy(update={"sources": ("environment", "judge")})
+    judged = recipe.model_copy(update={"feedback": sources, "rounds": 2})
+    report = evolve(settings, objective=QUIRKS, recipe=judged, parts=Parts(Flatterer(), "hashing"))
+    attempts = report.rounds[0]["inserted"]
+    assert asked == attempts >= 10
+    assert any(note.startswith("the judge was switched off") for note in report.notes)
+
+
 def test_a_leaked_gate_task_is_left_out_of_the_verdict(settings: Settings, parts: Parts) -> None:
     with VectorMemory(settings.home / "memory", embedder="hashing") as memory:
         for text in ("In Besa: stain the ball red.", "In Besa: scan the book."):

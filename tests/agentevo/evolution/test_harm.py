@@ -62,6 +62,7 @@ def test_no_harmful_candidate_is_served(
         update={
             "rounds": ROUNDS,
             "tasks": recipe.tasks.model_copy(update={"n": 6}),
+            "evaluation": recipe.evaluation.model_copy(update={"most_attempts": 1}),
             "stop": recipe.stop.model_copy(update={"patience": ROUNDS, "diversity_floor": 0.0}),
         }
     )
