@@ -1,56 +1,119 @@
 """`agentevo demo`: the main job on the embedded default, offline, on what ships."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentevo.cli.context import settings_of
-from agentevo.cli.output import JsonFlag, emit, table
-from agentevo.cli.progress import RunProgress
+from agentevo.cli.curve import bars
+from agentevo.cli.failures import ExitCode
+from agentevo.cli.output import JsonFlag, complain, emit, table
+from agentevo.cli.watch import EvolutionWatch
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from agentevo.runs.report import RunReport
+    from agentevo.demo import Demo
 
 app = typer.Typer()
 
-_MODELS = {
-    "scripted:oracle": "known solutions: shows that tasks, sandbox and grading are sound",
-    "scripted:wrong": "the same solutions, each mutated: shows that grading can fail",
-}
-
 
 @app.command()
-def demo(ctx: typer.Context, as_json: JsonFlag = False) -> None:
-    """Run the shipped code tasks in the sandbox, with right and with mutated solutions.
+def demo(
+    ctx: typer.Context,
+    seed: Annotated[int, typer.Option(min=0, help="Which worlds; another seed, others.")] = 0,
+    worlds: Annotated[int | None, typer.Option(min=1, help="How many worlds.")] = None,
+    tasks_per_world: Annotated[
+        int | None, typer.Option(min=8, help="Tasks in each: practice, gate and exam together.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Name or .toml file.")] = "demo",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let the seed model learn from its own errors: into memory, into weights, and back.
 
-    Example: agentevo demo
+    It meets services whose documentation is wrong, with one attempt per task. Three rounds turn
+    its errors into verified rules; then the rules move from the prompt into an adapter. Every
+    change must win a paired test, and in the end everything is rolled back and forward again.
+
+    Example: agentevo demo --seed 1
     """
-    reports = {model: _run(ctx, model) for model in _MODELS}
+    from agentevo.demo import TASKS_PER_WORLD, WORLDS, demo_settings, run_demo
+
+    settings = demo_settings(
+        settings_of(ctx).home,
+        seed=seed,
+        worlds=worlds or WORLDS,
+        tasks_per_world=tasks_per_world or TASKS_PER_WORLD,
+    )
+    with EvolutionWatch(quiet=quiet) as watch:
+        done = run_demo(settings, recipe=recipe, on_event=watch)
+    emit(ctx, _data(done), as_json=as_json, human=_ending(done))
+    if done.report.status != "finished":
+        complain("stopped; all episodes are kept", f"agentevo evolve --resume {done.report.id}")
+        raise typer.Exit(ExitCode.STOPPED)
+
+
+def _data(done: "Demo") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    restoring = done.restoring
+    return {
+        **done.report.to_json(),
+        "seconds": round(done.seconds, 1),
+        "restoring": restoring and {**asdict(restoring), "exact": restoring.exact},
+        "folder": str(done.folder),
+        "picture": str(done.picture),
+        "page": str(done.page),
+    }
+
+
+def _ending(done: "Demo") -> list[Any]:
+    """Return the curve, the arms and where everything lies, for people."""
+    from agentevo.evolution.curve import curve
+
+    report = done.report
+    if report.status != "finished":
+        return []
+    points = [(point.label, point.rate) for point in curve(report)]
+    return [
+        f"success on {report.tasks['gate']} held-out tasks, after every step",
+        *bars(points),
+        _arms(done),
+        *_findings(done),
+        f"{done.seconds:.0f} s; everything is in {done.folder}",
+        f"  picture {done.picture.name}, page {done.page.name}; more: agentevo report last, "
+        "agentevo memory list, agentevo generations list",
+    ]
+
+
+def _arms(done: "Demo") -> Any:
+    report = done.report
+    best = report.arms[-1].name
+    p_values = {
+        entry["control"]: entry["p_value"] for entry in report.comparisons if entry["arm"] == best
+    }
     rows = [
         (
-            model,
-            f"{report.solved}/{report.total}",
-            f"{report.total / report.seconds:.0f}",
-            what,
+            arm.name.replace("_", " "),
+            f"{arm.rate:.0%}",
+            f"{arm.interval[0]:.0%} to {arm.interval[1]:.0%}",
+            f"{arm.input_tokens / max(1, len(arm.solved)):.0f}",
+            f"{p_values[arm.name]:.1g}" if arm.name in p_values else "",
+            arm.note,
         )
-        for (model, report), what in zip(reports.items(), _MODELS.values(), strict=True)
+        for arm in report.arms
     ]
-    held = reports["scripted:oracle"].containment or {}
-    human: list[RenderableType] = [
-        table(["model", "solved", "tasks/s", "what it shows"], rows),
-        f"sandbox: {held.get('backend')}, tier {held.get('tier')}, holds back "
-        + ", ".join(held.get("contains", ())),
-        f"look into it: agentevo runs show {reports['scripted:wrong'].id}",
-    ]
-    data = {"runs": [report.summary() for report in reports.values()]}
-    emit(ctx, data, as_json=as_json, human=human)
+    columns = ["arm", "success", "95 % interval", "prompt tokens", "p", "what it is"]
+    return table(columns, rows, f"exam: {report.tasks['exam']} tasks that nothing was learnt from")
 
 
-def _run(ctx: typer.Context, model: str) -> "RunReport":
-    from agentevo.runtime import run
-
-    settings = settings_of(ctx, {"env": {"name": "code"}, "model": {"spec": model}})
-    with RunProgress() as progress:
-        return run(settings, on_event=progress)
+def _findings(done: "Demo") -> list[str]:
+    report, restoring = done.report, done.restoring
+    arms = {arm.name: arm for arm in report.arms}
+    said = [f"{len(report.rules)} verified rules, such as: {report.rules[0]}"] * bool(report.rules)
+    if "memory_weights" in arms:
+        told, held = arms["memory"].input_tokens, arms["memory_weights"].input_tokens
+        said.append(f"in weights, a task reads {1 - held / told:.0%} fewer prompt tokens")
+    if restoring is not None:
+        how = "bit by bit as before" if restoring.exact else "NOT as before"
+        said.append(f"rolled back to {restoring.generations[0]} and forward again: {how}")
+    return said

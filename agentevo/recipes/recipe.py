@@ -232,7 +232,7 @@ def parse_recipe(values: Mapping[str, Any], *, origin: str = "recipe") -> Recipe
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return a recipe as TOML that `parse_recipe` reads back."""
-    return tomli_w.dumps(recipe.model_dump(mode="json"))
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def _explain(details: ErrorDetails) -> str:

@@ -21,7 +21,7 @@ from agentevo.recipes import (
 )
 
 SHIPPED = (
-    "default", "distil", "expel", "memory_only", "memorybank", "reflexion", "rest_em", "self_refine", "star",
+    "default", "demo", "distil", "expel", "memory_only", "memorybank", "reflexion", "rest_em", "self_refine", "star",
     "stateless",
 )  # fmt: skip
 
