@@ -117,10 +117,13 @@ def _best_of_n(context: EvolutionContext, memory: RunReport, stateless: RunRepor
 
 def _sampled(model: AnyModel, seed: int) -> AnyModel:
     """Return the model so that a further attempt is not the same one again, where it can sample."""
-    if not isinstance(model, BaseChatModel) or getattr(model, "temperature", 1.0):
+    fields = type(model).model_fields if isinstance(model, BaseChatModel) else {}
+    if not isinstance(model, BaseChatModel) or "temperature" not in fields:
+        return model
+    if getattr(model, "temperature", None):
         return model
     changes: dict[str, object] = {"temperature": SAMPLING_TEMPERATURE}
-    if "seed" in type(model).model_fields:
+    if "seed" in fields:
         changes["seed"] = seed
     return model.model_copy(update=changes)
 

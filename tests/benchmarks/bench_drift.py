@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agentevo.acquisition.feedback import EnvironmentFeedback
@@ -152,9 +153,8 @@ def main(worlds: int = 8, days: int = 48, seeds: int = 3) -> None:
                     },
                 }
             )
-            for forgetting, found in measure(
-                settings, lambda chosen=settings: model_of(chosen), Path(name)
-            ).items():
+            measured = measure(settings, partial(model_of, settings), Path(name))
+            for forgetting, found in measured.items():
                 recovered = found.recovered_after
                 print(
                     f"seed {seed} forgetting {'on ' if forgetting else 'off'}: "

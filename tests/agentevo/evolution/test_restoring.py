@@ -71,6 +71,11 @@ def retrieved(settings: Settings) -> list[Any]:
         return found
 
 
+def adapter_of(parts: Parts) -> str | None:
+    assert parts.distiller is not None
+    return parts.distiller.active_id
+
+
 def served(settings: Settings) -> list[str]:
     log = GenerationLog(settings.home / "generations.sqlite")
     order = [entry.generation_id for entry in log.entries("served")]
@@ -83,15 +88,15 @@ def test_rolling_back_and_forward_restores_retrieval_and_adapter_exactly(
     settings, parts = evolved
     empty, told, weights = served(settings)
     held = retrieved(settings)
-    adapter = parts.distiller.active_id
+    adapter = adapter_of(parts)
     restore_generation(settings, told, parts=parts)
-    assert parts.distiller.active_id is None
+    assert adapter_of(parts) is None
     with_rules = retrieved(settings)
     assert with_rules != held
     restore_generation(settings, empty, parts=parts)
     assert retrieved(settings) == []
     restore_generation(settings, weights, parts=parts)
-    assert (retrieved(settings), parts.distiller.active_id) == (held, adapter)
+    assert (retrieved(settings), adapter_of(parts)) == (held, adapter)
     restore_generation(settings, parts=parts)
     assert retrieved(settings) == []
     restore_generation(settings, told, parts=parts)
