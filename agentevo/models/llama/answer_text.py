@@ -40,7 +40,7 @@ class AnswerText:
         if self.stopped:
             return ""
         self._held += new
-        out, self._held = self._split(final=final)
+        out, self._held = self._split(final=final) if self._stops else (self._held, "")
         if out:
             self._parts.append(out)
         return out

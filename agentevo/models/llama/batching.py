@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from agentevo.models.llama.adapters import BASE, AdapterSet
 from agentevo.models.llama.context import Piece
 from agentevo.models.llama.request import Running
 
@@ -22,21 +23,21 @@ class Batching:
     def __init__(self, n_batch: int, turn_s: float) -> None:
         self._n_batch = n_batch
         self._turn_s = turn_s
-        self._group = b""
+        self._group = BASE
         self._since = 0.0
         self._rate = float(n_batch)
 
     def members(self, active: Iterable[Running]) -> list[Running]:
         """Return the requests of the adapter set whose turn it is, by sequence."""
-        groups: dict[bytes, list[Running]] = {}
+        groups: dict[AdapterSet, list[Running]] = {}
         for request in sorted(active, key=lambda r: r.sequence):
-            groups.setdefault(request.adapters.key, []).append(request)
+            groups.setdefault(request.adapters, []).append(request)
         now = time.monotonic()
-        keys = sorted(groups, key=lambda key: min(r.order for r in groups[key]))
+        sets = sorted(groups, key=lambda chosen: min(r.order for r in groups[chosen]))
         if self._group not in groups:
-            self._group, self._since = keys[0], now
-        elif now - self._since >= self._turn_s and len(keys) > 1:
-            self._group = keys[(keys.index(self._group) + 1) % len(keys)]
+            self._group, self._since = sets[0], now
+        elif now - self._since >= self._turn_s and len(sets) > 1:
+            self._group = sets[(sets.index(self._group) + 1) % len(sets)]
             self._since = now
         return groups[self._group]
 
@@ -48,10 +49,11 @@ class Batching:
             budget = min(budget, max(_SMALLEST_CHUNK, int(self._rate * _STEP_S)))
         pieces = []
         for request in members:
-            left = len(request.known) - request.done
-            take = min(left, budget) if request.is_prefilling else 1
+            take = left = len(request.known) - request.done
+            if left > 1:
+                take = min(left, budget)
+                budget -= take
             if take > 0:
-                budget -= take if request.is_prefilling else 0
                 tokens = request.known[request.done : request.done + take]
                 pieces.append(Piece(request.sequence, request.done, tokens, take == left))
         return pieces

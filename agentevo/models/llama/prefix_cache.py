@@ -5,6 +5,7 @@ found under exactly that key. Candidates are found by chained block hashes and t
 by token, so a hash collision cannot serve a wrong state either.
 """
 
+import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_TOKENS: Final = 16
+BLOCK_BYTES: Final = 4 * BLOCK_TOKENS
 
 Tokens = NDArray[np.int32]
 
@@ -133,9 +135,19 @@ def common_prefix(a: Tokens, b: Tokens) -> int:
     return int(differ[0]) if len(differ) else n
 
 
-def _block_hashes(key: bytes, tokens: Tokens) -> Iterator[bytes]:
-    digest = key
-    for start in range(0, len(tokens) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
-        block = tokens[start : start + BLOCK_TOKENS].tobytes()
+def _block_hashes(key: bytes, tokens: Tokens) -> tuple[bytes, ...]:
+    return _chained_hashes(key, tokens.tobytes())
+
+
+@functools.lru_cache(maxsize=128)
+def _chained_hashes(key: bytes, data: bytes) -> tuple[bytes, ...]:
+    """Return one hash per whole block, of the key and everything up to the block's end.
+
+    A prompt is looked up and entered several times on its way, hence the memory.
+    """
+    digest, hashes = key, []
+    for start in range(0, len(data) - BLOCK_BYTES + 1, BLOCK_BYTES):
+        block = data[start : start + BLOCK_BYTES]
         digest = hashlib.blake2b(block, digest_size=16, key=digest[:64]).digest()
-        yield digest
+        hashes.append(digest)
+    return tuple(hashes)
