@@ -18,7 +18,6 @@ FULL_SCAN_ROWS = 4_000
 SHORTLIST = 6
 SHORTLIST_MIN = 500
 
-_SLOTS_PER_RECORD = 2
 _GROUPS_PER_VALUE = 8
 
 Vectors = NDArray[np.float32]
@@ -222,12 +221,11 @@ def best_of(found: Sequence[Nearest], limit: int) -> Nearest:
         return Nearest(np.zeros(0, np.int64), np.zeros(0, np.float32))
     rids = np.concatenate([answer.rids for answer in found])
     scores = np.concatenate([answer.scores for answer in found])
-    order = top_positions(scores, _SLOTS_PER_RECORD * limit)
-    _, first = np.unique(rids[order], return_index=True)
-    if len(first) < min(limit, len(order)):
+    chosen = top_positions(scores, limit)
+    if len(set(rids[chosen].tolist())) < len(chosen):
         order = np.argsort(-scores, kind="stable")
         _, first = np.unique(rids[order], return_index=True)
-    chosen = order[np.sort(first)][:limit]
+        chosen = order[np.sort(first)][:limit]
     return Nearest(rids[chosen], scores[chosen])
 
 

@@ -94,7 +94,8 @@ class Match:
             if eligible is not None:
                 total *= eligible
             rest -= term.bound
-            least = reached_by(total, limit)
+            if sum(len(part.rows) for each in left for part in each.parts) > FEW_ROWS:
+                least = reached_by(total, limit)
         floor = max(least - rest, 0.0) * (1 - _ROUNDING) + _TINY
         rows: Rows = np.flatnonzero(total >= floor).astype(np.int32)
         scores: Scores = total[rows]
