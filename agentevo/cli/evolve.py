@@ -51,8 +51,8 @@ def evolve(
 
     Example: agentevo evolve --env quirks --model seed --n 60 --recipe default
     """
-    from agentevo.evolution import command_distillation, resume_evolution
     from agentevo.evolution import evolve as start
+    from agentevo.evolution import resume_evolution
     from agentevo.evolution.parts import Parts
     from agentevo.objective import Objective
 
@@ -62,9 +62,7 @@ def evolve(
     }
     settings = settings_of(ctx, overrides, sets=sets)
     if distil is not None:
-        directory = command_distillation(settings.home, distil)
-        told = f"{directory.id} will distil its rules after the present round"
-        emit(ctx, {"id": directory.id}, as_json=as_json, human=told)
+        _command(ctx, settings.home, distil, as_json=as_json)
         return
     parts = Parts(on_event=None if quiet else _Told())
     if resume is not None:
@@ -78,6 +76,15 @@ def evolve(
     if report.status != "finished":
         complain("stopped; all episodes are kept", f"agentevo evolve --resume {report.id}")
         raise typer.Exit(ExitCode.STOPPED)
+
+
+def _command(ctx: typer.Context, home: Path, name: str, *, as_json: bool) -> None:
+    """Tell an evolution to distil."""
+    from agentevo.evolution import command_distillation
+
+    found = command_distillation(home, name)
+    told = f"{found.id} will distil its rules after the present round"
+    emit(ctx, {"id": found.id}, as_json=as_json, human=told)
 
 
 class _Told:
