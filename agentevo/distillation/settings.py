@@ -50,7 +50,7 @@ class TrainSettings:
     rank: int = 8
     alpha: int = 16
     learning_rate: float | None = None
-    steps: int = 300
+    steps: int = 250
     warmup: int = 10
     mix: dict[RowKind, int] = field(default_factory=_default_mix)
     focus: float = 4.0
