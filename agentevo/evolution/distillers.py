@@ -44,7 +44,7 @@ def distiller_of(
         home=settings.home,
         chat=model,
         make_environment=lambda: environment_of(settings),
-        fresh_scopes=_fresh_scopes(settings, tasks) if recipe else (),
+        fresh_scopes=_fresh_scopes(settings, tasks) if chosen.in_weight.when != "never" else (),
         train=_training(chosen, settings.env.seed),
         margin=chosen.in_weight.probe_margin,
     )
