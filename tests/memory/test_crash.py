@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ WRITER = """
 """
 
 
-def run_until_killed(folder: Path, index: str, seed: int, delay_s: float) -> list[list[str]]:
+def run_until_killed(folder: Path, index: str, seed: int, rng: random.Random) -> list[list[str]]:
+    """Return what a writer acknowledged before it was killed a moment after a random line."""
     writer = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(WRITER), str(folder), index, str(seed)],
         stdout=subprocess.PIPE,
@@ -54,14 +56,13 @@ def run_until_killed(folder: Path, index: str, seed: int, delay_s: float) -> lis
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "ready\n"
-    try:
-        writer.wait(delay_s)
-    except subprocess.TimeoutExpired:
-        writer.send_signal(signal.SIGKILL)
-    rest = writer.stdout.read()
+    lines = [writer.stdout.readline() for _ in range(rng.randrange(40))]
+    time.sleep(rng.uniform(0, 0.05))
+    writer.send_signal(signal.SIGKILL)
+    lines += writer.stdout.readlines()
     writer.stdout.close()
     assert writer.wait() == -signal.SIGKILL
-    return [line.split(" ", 2) for line in rest.split("\n")[:-1]]
+    return [line[:-1].split(" ", 2) for line in lines if line.endswith("\n")]
 
 
 @pytest.mark.slow
@@ -73,7 +74,7 @@ def test_a_kill_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path, i
     forgotten: set[str] = set()
     rng = random.Random(os.environ.get("AGENTEVO_SEED", "7"))
     for kill in range(kills):
-        for what, record_id, *text in run_until_killed(tmp_path, index, kill, rng.uniform(0, 0.6)):
+        for what, record_id, *text in run_until_killed(tmp_path, index, kill, rng):
             if what == "insert":
                 acknowledged[record_id] = text[0]
             else:
