@@ -12,6 +12,7 @@ from agentevo.distillation.registry import AdapterRegistry
 from agentevo_environments.environment import Environment
 from agentevo_memory import VectorMemory
 from agentevo_memory.journal import Selection
+from agentevo_memory.record import INSTRUCTING_TRUST
 from agentevo_memory.retrieval import count_tokens
 
 VERIFIED_TRUST = 1.0
@@ -44,7 +45,7 @@ def teachable_rules(
     return {
         record.id: Teachable(record.text, VERIFIED_TRUST if record.verified_by else record.trust)
         for record in memory.records(chosen)
-        if record.verified_by or record.may_instruct
+        if record.verified_by or record.trust >= INSTRUCTING_TRUST
     }
 
 

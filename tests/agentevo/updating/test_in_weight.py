@@ -98,3 +98,19 @@ def test_rules_of_untrusted_origin_are_teachable_only_when_verified(memory: Vect
     assert {name: rule.trust for name, rule in teachable_rules(memory).items()} == {verified: 1.0}
     memory.set_status([verified], "quarantined", reason="revoked")
     assert teachable_rules(memory) == {}
+
+
+def test_rules_of_a_person_stay_teachable_while_an_adapter_holds_them(
+    memory: VectorMemory, registry: AdapterRegistry, tmp_path: Path
+) -> None:
+    said = Draft(
+        text="In Moki, move is zabo.",
+        kind="rule",
+        namespace=SPACE,
+        provenance=Provenance(origin="human", source="x"),
+    )
+    move = memory.insert(said).id
+    assert set(teachable_rules(memory)) == {move}
+    serve_adapter(memory, registry, adapter(registry, tmp_path, move), reason="gate")
+    assert set(teachable_rules(memory)) == {move}
+    assert teachable_rules(memory)[move].text == said.text
