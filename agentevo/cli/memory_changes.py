@@ -123,7 +123,7 @@ def forget(
         holders = holders_of(ctx, (*receipt.ids, *receipt.derived))
         human = f"{'would erase' if dry_run else 'erased'} {[*receipt.ids, *receipt.derived]}"
         told = [human, advice(holders)] if holders else human
-        emit(ctx, {**asdict(receipt), "adapters": holders}, as_json=as_json, human=told)
+        emit(ctx, {**asdict(receipt), "holders": holders}, as_json=as_json, human=told)
         return
     check_choice("policy", policy, POLICIES)
     chosen = Policy(
@@ -138,7 +138,7 @@ def forget(
     holders = holders_of(ctx, [entry[0] for entry in done.forgotten])
     shown = table(("record", "why"), done.forgotten)
     lines = [shown, advice(holders)] if holders else shown
-    emit(ctx, {**asdict(done), "adapters": holders}, as_json=as_json, human=lines)
+    emit(ctx, {**asdict(done), "holders": holders}, as_json=as_json, human=lines)
 
 
 def revoke(
@@ -165,7 +165,7 @@ def revoke(
     holders = holders_of(ctx, (*done.quarantined, *done.already))
     human = f"quarantined {len(done.quarantined)}, out of use before {len(done.already)}"
     told = [human, advice(holders)] if holders else human
-    emit(ctx, {**asdict(done), "adapters": holders}, as_json=as_json, human=told)
+    emit(ctx, {**asdict(done), "holders": holders}, as_json=as_json, human=told)
 
 
 def promote(

@@ -112,6 +112,6 @@ def test_a_revoked_rule_names_the_adapters_that_hold_it(home: Path) -> None:
     made = call(home, "distill", "run", "--run", "last", "--steps", "2", "--no-replay")
     rule = call(home, "adapters", "show", made["adapter_id"])["rule_ids"][0]
     revoked = call(home, "memory", "revoke", "--record", rule, "--dry-run")
-    holders = {holder["adapter_id"] for holder in revoked["adapters"]}
+    holders = {holder["adapter_id"] for holder in revoked["holders"]}
     assert made["adapter_id"] in holders
     assert "distil again" in told(home, "memory", "revoke", "--record", rule, "--dry-run")
