@@ -35,7 +35,7 @@ from agentevo_memory import VectorMemory
 
 RECIPE = "demo"
 WORLDS = 3
-TASKS_PER_WORLD = 100
+TASKS_PER_WORLD = 140
 QUIRKS_PER_WORLD = 8
 LOOKED_AT = 6
 _TOP = 100

@@ -13,7 +13,13 @@ from agentevo_environments.packs.quirks.difficulty import (
     Difficulty,
 )
 from agentevo_environments.packs.quirks.jobs import Job
-from agentevo_environments.packs.quirks.tasks import NoTaskError, job_of, make_tasks, make_world
+from agentevo_environments.packs.quirks.tasks import (
+    NoTaskError,
+    job_of,
+    make_tasks,
+    make_world,
+    world_tasks,
+)
 from agentevo_environments.packs.quirks.worlds import World, is_held_out
 from agentevo_environments.task import Task
 
@@ -83,6 +89,18 @@ def test_training_tasks_never_meet_a_held_out_kind_or_combination() -> None:
 def test_held_out_combinations_are_met_only_when_asked_for() -> None:
     difficulty = Difficulty(quirks_per_world=40, most_per_task=6)
     assert not any(is_held_out(met(t)) for t in make_tasks(difficulty, "test", 400, 0))
+
+
+def test_no_task_of_a_world_comes_twice_while_there_are_others() -> None:
+    tasks = make_tasks(Difficulty(tasks_per_world=100), "demo", 300, 0)
+    assert len({task.prompt for task in tasks}) == 300
+
+
+def test_a_world_with_few_tasks_repeats_them() -> None:
+    few = Difficulty(quirks_per_world=1, most_per_task=1, tasks_per_world=180)
+    only_lift_is_quirky = SEEDS["test"].start + 5
+    prompts = [task.prompt for task in world_tasks(few, "test", only_lift_is_quirky)]
+    assert (len(prompts), len(set(prompts))) == (180, 144)
 
 
 def test_drift_changes_a_world_halfway_and_says_the_day() -> None:

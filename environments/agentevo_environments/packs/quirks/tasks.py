@@ -1,6 +1,6 @@
 """Tasks of quirky worlds, made from seeds: the same split, number and seed give the same tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from itertools import islice
 from random import Random
@@ -87,18 +87,21 @@ def drifted(world: World, world_seed: int, *, reserved: bool) -> World:
 
 
 def world_tasks(difficulty: Difficulty, split: str, world_seed: int) -> Iterator[Task]:
-    """Yield the tasks of one world.
+    """Yield the tasks of one world, no job twice as long as the world has others.
 
     Raises:
         NoTaskError: No job of the wanted number of quirks was found.
     """
     world = make_world(difficulty, split, world_seed)
     random = Random(f"tasks {world_seed}")
+    done: set[Job] = set()
     for number in range(difficulty.tasks_per_world):
         day = number + 1 if difficulty.tier == "drift" else None
         if difficulty.tier == "drift" and number == (difficulty.tasks_per_world + 1) // 2:
             world = drifted(world, world_seed, reserved=split in RESERVED_NAME_SPLITS)
-        job = _find_job(random, difficulty, world, split)
+            done = set()
+        job = _find_job(random, difficulty, world, split, done)
+        done.add(job)
         yield Task(
             id=TaskId(f"{split}/{difficulty.tier}/{world_seed}/{number}"),
             prompt=task_prompt(world.name, job, day),
@@ -117,7 +120,10 @@ def met(job: Job, world: World) -> list[str]:
     return [slot for slot in (*job.slots, *job.hard_slots) if slot in world.quirks]
 
 
-def _find_job(random: Random, difficulty: Difficulty, world: World, split: str) -> Job:
+def _find_job(
+    random: Random, difficulty: Difficulty, world: World, split: str, done: Collection[Job]
+) -> Job:
+    again: Job | None = None
     for _ in range(DRAWS):
         job = _draw(random, difficulty, world)
         slots = met(job, world)
@@ -126,7 +132,11 @@ def _find_job(random: Random, difficulty: Difficulty, world: World, split: str) 
         if difficulty.combinations == "trained" and is_held_out_combination(slots):
             continue
         if difficulty.fewest_per_task <= len(slots) <= difficulty.most_per_task:
-            return job
+            if job not in done:
+                return job
+            again = again or job
+    if again is not None:
+        return again
     raise NoTaskError(
         f"the world {world.name!r} with {difficulty.quirks_per_world} quirks has no task that meets "
         f"{difficulty.fewest_per_task} to {difficulty.most_per_task} of them: widen that range or "
