@@ -1,7 +1,8 @@
 """Which tasks are learnt from, which the gate judges by, and which are kept for the last exam.
 
 The three are disjoint, and every scope is in all of them as far as it has enough tasks, because what
-is learnt in one scope says nothing about another.
+is learnt in one scope says nothing about another. Tasks of a scope that read the same stay together:
+a held-out task is one that nobody has practised under another id.
 """
 
 import random
@@ -39,15 +40,14 @@ def split_tasks(
     owed = [0.0, 0.0]
     for scope in dict.fromkeys(task.scope for task in tasks):
         group = [task for task in tasks if task.scope == scope]
-        shuffled = random.Random(f"{seed}:{scope}:split").sample(group, len(group))
-        start = 0
+        left = _alike(random.Random(f"{seed}:{scope}:split").sample(group, len(group)))
         for index, share in enumerate((gate_share, exam_share)):
             owed[index] += share * len(group)
-            take = min(int(owed[index] + 1e-9), len(group) - start)
-            owed[index] -= take
-            parts[index + 1].extend(shuffled[start : start + take])
-            start += take
-        parts[0].extend(task for task in group if task in shuffled[start:])
+            taken = _take(left, int(owed[index] + 1e-9))
+            owed[index] -= len(taken)
+            parts[index + 1].extend(taken)
+        held_out = {task.id for part in parts[1:] for task in part}
+        parts[0].extend(task for task in group if task.id not in held_out)
     if not all(parts):
         raise ConfigError(
             f"{len(tasks)} tasks leave {len(parts[0])} to learn from and hold out {len(parts[1])} "
@@ -55,3 +55,21 @@ def split_tasks(
             "or change evaluation.gate_share and evaluation.exam_share of the recipe"
         )
     return Splits(*(tuple(part) for part in parts))
+
+
+def _alike(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Return the tasks in groups that read the same, in the order of their first members."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(" ".join(task.prompt.split()), []).append(task)
+    return list(groups.values())
+
+
+def _take(groups: list[list[Task]], count: int) -> list[Task]:
+    """Remove groups from the front, skipping those that are too large, until `count` tasks are out."""
+    taken: list[Task] = []
+    for group in list(groups):
+        if len(taken) + len(group) <= count:
+            taken += group
+            groups.remove(group)
+    return taken

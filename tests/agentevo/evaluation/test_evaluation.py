@@ -38,6 +38,18 @@ def test_splits_are_disjoint_complete_and_hold_out_their_shares(
     assert abs(len(split.exam) - 0.2 * len(tasks)) <= 2
 
 
+@given(st.lists(st.integers(0, 5), min_size=12, max_size=40), st.integers(0, 5))
+def test_tasks_that_read_the_same_are_never_in_two_parts(words: list[int], seed: int) -> None:
+    tasks = [Task(TaskId(f"t{i}"), f"do  {word}", scope="s") for i, word in enumerate(words)]
+    try:
+        split = split_tasks(tasks, gate_share=0.3, exam_share=0.2, seed=seed)
+    except ConfigError:
+        return
+    seen = [{t.prompt for t in part} for part in (split.practice, split.gate, split.exam)]
+    assert sum(map(len, seen)) == len(set().union(*seen)) == len(set(words))
+    assert len(split.gate) <= 0.3 * len(tasks)
+
+
 def test_every_scope_with_enough_tasks_is_in_all_splits() -> None:
     split = split_tasks(tasks_in(10, 10, 10), gate_share=0.3, exam_share=0.2, seed=1)
     for part in (split.practice, split.gate, split.exam):

@@ -117,7 +117,7 @@ def test_every_shipped_recipe_runs_to_its_report(
     report = evolve(settings, objective=QUIRKS, recipe=name, rounds=1, parts=parts)
     assert (report.status, len(report.rounds)) == ("finished", 1)
     assert len(report.arms) == 4 + (report.adapter is not None)
-    assert len(report.weights) == (name == "distil")
+    assert len(report.weights) == (load_recipe(name).in_weight.when != "never")
 
 
 def test_the_real_service_in_its_sandbox_is_learnt_too(
