@@ -99,6 +99,16 @@ class Demo:
     page: Path
     seconds: float
 
+    @property
+    def home(self) -> Path:
+        """The data folder that the demo filled."""
+        return self.folder.parent.parent
+
+
+def new_home(home: Path) -> Path:
+    """Return a data folder of its own for a demo, below `home`: it starts knowing nothing."""
+    return home / "demos" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+
 
 def demo_settings(
     home: Path, *, seed: int = 0, worlds: int = WORLDS, tasks_per_world: int = TASKS_PER_WORLD

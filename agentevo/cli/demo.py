@@ -1,5 +1,6 @@
 """`agentevo demo`: the main job on the embedded default, offline, on what ships."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from agentevo.cli.watch import EvolutionWatch
 
 if TYPE_CHECKING:
     from agentevo.demo import Demo
+    from agentevo.evolution import EvolutionReport
 
 app = typer.Typer()
 
@@ -36,10 +38,10 @@ def demo(
 
     Example: agentevo demo --seed 1
     """
-    from agentevo.demo import TASKS_PER_WORLD, WORLDS, demo_settings, run_demo
+    from agentevo.demo import TASKS_PER_WORLD, WORLDS, demo_settings, new_home, run_demo
 
     settings = demo_settings(
-        settings_of(ctx).home,
+        new_home(settings_of(ctx).home),
         seed=seed,
         worlds=worlds or WORLDS,
         tasks_per_world=tasks_per_world or TASKS_PER_WORLD,
@@ -48,7 +50,10 @@ def demo(
         done = run_demo(settings, recipe=recipe, on_event=watch)
     emit(ctx, _data(done), as_json=as_json, human=_ending(done))
     if done.report.status != "finished":
-        complain("stopped; all episodes are kept", f"agentevo evolve --resume {done.report.id}")
+        complain(
+            "stopped; all episodes are kept",
+            f"agentevo --home {settings.home} evolve --resume {done.report.id}",
+        )
         raise typer.Exit(ExitCode.STOPPED)
 
 
@@ -60,6 +65,7 @@ def _data(done: "Demo") -> dict[str, Any]:
         **done.report.to_json(),
         "seconds": round(done.seconds, 1),
         "restoring": restoring and {**asdict(restoring), "exact": restoring.exact},
+        "home": str(done.home),
         "folder": str(done.folder),
         "picture": str(done.picture),
         "page": str(done.page),
@@ -79,9 +85,8 @@ def _ending(done: "Demo") -> list[Any]:
         *bars(points),
         _arms(done),
         *_findings(done),
-        f"{done.seconds:.0f} s; everything is in {done.folder}",
-        f"  picture {done.picture.name}, page {done.page.name}; more: agentevo report last, "
-        "agentevo memory list, agentevo generations list",
+        f"{done.seconds:.0f} s; picture {done.picture}",
+        f"more: agentevo --home {done.home} report last (or memory list, generations list)",
     ]
 
 
@@ -108,12 +113,25 @@ def _arms(done: "Demo") -> Any:
 
 def _findings(done: "Demo") -> list[str]:
     report, restoring = done.report, done.restoring
-    arms = {arm.name: arm for arm in report.arms}
     said = [f"{len(report.rules)} verified rules, such as: {report.rules[0]}"] * bool(report.rules)
-    if "memory_weights" in arms:
-        told, held = arms["memory"].input_tokens, arms["memory_weights"].input_tokens
-        said.append(f"in weights, a task reads {1 - held / told:.0%} fewer prompt tokens")
+    said += [*_weights(report)]
     if restoring is not None:
         how = "bit by bit as before" if restoring.exact else "NOT as before"
         said.append(f"rolled back to {restoring.generations[0]} and forward again: {how}")
     return said
+
+
+def _weights(report: "EvolutionReport") -> Iterator[str]:
+    """Yield what the weights keep and save, and what the gate saw of the last adapter."""
+    arms = {arm.name: arm for arm in report.arms}
+    if "memory_weights" in arms:
+        bare, told, held = (arms[name] for name in ("stateless", "memory", "memory_weights"))
+        kept = (held.rate - bare.rate) / max(1e-9, told.rate - bare.rate)
+        saved = 1 - held.input_tokens / max(1, told.input_tokens)
+        yield f"in weights: {kept:.0%} of the gain, with {saved:.0%} fewer prompt tokens per task"
+    for judged in report.weights[-1:]:
+        seen = ", ".join(
+            f"{name} {entry['mean_difference']:+.2f} ({entry['pairs']})"
+            for name, entry in judged["criteria"].items()
+        )
+        yield f"gate of the adapter, difference (pairs): {seen or judged['note']}"

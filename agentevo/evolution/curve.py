@@ -13,6 +13,9 @@ COLORS = {"base": "#9aa5b1", "memory": "#2f6fb3", "weights": "#2e8b57"}
 """One colour per kind of point and arm, the same in every picture."""
 
 
+_WEIGHTS = {True: "in weights", False: "weights refused"}
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """What was served after a step, on held-out tasks.
@@ -53,7 +56,7 @@ def curve(report: EvolutionReport) -> list[Point]:
         tried = entry["rate"] if kind == "memory" else entry.get("rates", {}).get("candidate")
         accepted = entry["decision"] == "accepted"
         tried = points[-1].rate if tried is None else tried
-        label = f"round {entry['round']}" if kind == "memory" else "in weights"
+        label = f"round {entry['round']}" if kind == "memory" else _WEIGHTS[accepted]
         rate = tried if accepted else points[-1].rate
         points.append(Point(label, kind, rate, tried, tasks, accepted))
     return points

@@ -44,7 +44,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     done = CliRunner().invoke(app, ["--home", str(folder / "home"), "demo", *size, "--json"])
     assert done.exit_code == 0, done.output
     assert "step round 1 of 2" in done.stderr
-    return folder / "home", json.loads(done.stdout)["data"]
+    data = json.loads(done.stdout)["data"]
+    assert Path(data["home"]).is_relative_to(folder / "home" / "demos")
+    return Path(data["home"]), data
 
 
 def test_demo_tasks_are_in_worlds_that_no_training_has_seen(tmp_path: Path) -> None:
