@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:peft"),
 ]
 
-KILLS = int(os.environ.get("AGENTEVO_DISTILLATION_KILLS", "3"))
+KILLS = int(os.environ.get("AGENTEVO_DISTILLATION_KILLS", "2"))
 OPTIONS = {"tasks_per_world": 8}
 FRESH = ("Sola", "Deku", "Vima")
 
