@@ -78,10 +78,8 @@ class MemoryLine:
     def rules(self, name: str = SERVED) -> Mapping[str, str]:
         """Return the verified rules that live, told or held by weights, by record id."""
         with self.open(name) as memory:
-            return {
-                rule_id: memory.store.get(rule_id).text
-                for rule_id in teachable_rules(memory.store, self.namespace)
-            }
+            found = teachable_rules(memory.store, self.namespace)
+            return {rule_id: rule.text for rule_id, rule in found.items()}
 
     def weights(self, name: str = SERVED) -> Weights:
         """Return the weights that searches use, learnt ones included."""
