@@ -106,16 +106,24 @@ def plain(base: Path, rows: Sequence[Row], steps: int) -> float:
 
 def random_model(path: Path, width: int, layers: int) -> None:
     """Write a random model of a shape with the seed model's tokenizer."""
+    import torch
+
     from agentevo.seed_model.gguf_writer import write_gguf
-    from agentevo.seed_model.network import initial_weights
     from agentevo.seed_model.shape import Shape
     from agentevo.seed_model.tokenizer import vocabulary
 
-    words = vocabulary()
-    shape = Shape(
-        len(words.tokens), width, layers, heads=width // 64, feed_forward=width * 8 // 3 // 32 * 32
-    )
-    write_gguf(path, initial_weights(shape), shape, vocabulary=words, card={}, precision="q8_0")
+    words, hidden = vocabulary(), width * 8 // 3 // 32 * 32
+    shape = Shape(len(words.tokens), width, layers, width // 64, feed_forward=hidden)
+    sizes = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (width, width))
+    sizes |= {"ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden)}
+    weights = {"token_embd.weight": torch.randn(len(words.tokens), width) * 0.1}
+    for layer in range(layers):
+        at = f"blk.{layer}"
+        for name, (rows, columns) in sizes.items():
+            weights[f"{at}.{name}.weight"] = torch.randn(rows, columns) / columns**0.5
+        weights |= {f"{at}.{name}.weight": torch.ones(width) for name in ("attn_norm", "ffn_norm")}
+    weights["output_norm.weight"] = torch.ones(width)
+    write_gguf(path, weights, shape, vocabulary=words, card={}, precision="q8_0")
 
 
 def end_to_end(path: Path, rows: Sequence[Row], steps: int, folder: Path) -> None:
