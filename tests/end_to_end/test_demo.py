@@ -18,7 +18,7 @@ SMALL = """
 name = "small_demo"
 rounds = 2
 [tasks]
-strategy = "failed"
+strategy = "split"
 n = 12
 [in_weight]
 when = "rounds"
