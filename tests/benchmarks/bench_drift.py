@@ -22,6 +22,7 @@ from agentevo.config import Settings
 from agentevo.models import AnyModel
 from agentevo.objective import Objective
 from agentevo.recall import Memory, Outcome
+from agentevo.runs.directory import create_run
 from agentevo.runs.worker import World
 from agentevo.runtime import environment_of, model_of, tasks_of
 from agentevo.stages import Experience, Round, Solution
@@ -46,11 +47,13 @@ class Stream:
         days: Success of every day, from 0 to 1, tasks done before anything was learnt from them.
         per_day: Tasks of one day.
         drift: Index of the first day after the change.
+        broken: Episodes that ended because something broke, not because of the agent.
     """
 
     days: Sequence[float]
     per_day: int
     drift: int
+    broken: int
 
     @property
     def before(self) -> float:
@@ -98,7 +101,15 @@ def stream(settings: Settings, model: AnyModel, folder: Path, *, forgetting: boo
             _live_through(agent, memory, (number, day), forgetting=forgetting)
             for number, day in enumerate(days)
         ]
-    return Stream(rates, len(by_world), (len(days) + 1) // 2)
+    names = [f"{number:03}-day" for number in range(len(days))]
+    reports = [create_run(own, name).read_report() for name in names]
+    broken = sum(
+        each.failure is not None and each.failure.type != "budget"
+        for report in reports
+        if report is not None
+        for each in report.episodes
+    )
+    return Stream(rates, len(by_world), (len(days) + 1) // 2, broken)
 
 
 def _live_through(
@@ -161,7 +172,7 @@ def main(worlds: int = 8, days: int = 48, seeds: int = 3) -> None:
                     f"before {found.before:.2f}, first day after {found.dip:.2f}, "
                     f"end {found.after:.2f}, "
                     + (f"recovered after {recovered} tasks" if recovered else "not recovered")
-                    + f" ({worlds} worlds, {days} days)",
+                    + f" ({worlds} worlds, {days} days, {found.broken} episodes broke)",
                     flush=True,
                 )
                 print("  " + " ".join(f"{rate:.2f}" for rate in found.days), flush=True)

@@ -34,6 +34,7 @@ def test_success_recovers_after_a_drift_with_forgetting_and_not_without(
     settings = settings.model_copy(update={"memory": chosen})
     found = benchmark.measure(settings, believer, tmp_path)
     on, off = found[True], found[False]
+    assert on.broken == off.broken == 0
     assert on.before == off.before >= 0.8
     assert on.dip < 0.9 * on.before
     assert on.recovered_after is not None
