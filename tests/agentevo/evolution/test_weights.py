@@ -116,4 +116,4 @@ def test_rules_are_distilled_on_command(
     parts = Parts(model, "hashing", text_distiller(home_of_two.home, model), on_event=obey)
     recipe = weighing(when="command")
     report = evolve(home_of_two, objective=QUIRKS, recipe=recipe, parts=parts)
-    assert [entry["round"] for entry in report.weights] == [1]
+    assert len(report.weights) == 1, "a command is obeyed once, as soon as there are rules"
