@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentevo.distillation.rows import Message, Row
+from agentevo.distillation.rows import KEPT_KINDS, Message, Row
 from agentevo.errors import AdapterError
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ def encode_rows(
 ) -> list[EncodedRow]:
     """Tokenise rows by the model's chat template.
 
+    What must not change is left out where it is too long: it is an answer that found no end.
+
     Raises:
-        AdapterError: A row is longer than `max_tokens`, has no assistant turn, or its completion
-            is tokenised differently in the two prompts.
+        AdapterError: A row to learn is longer than `max_tokens`, or a row has no assistant turn or
+            a completion that is tokenised differently in the two prompts.
     """
     encoded = []
     for row in rows:
@@ -56,6 +58,8 @@ def encode_rows(
         if teacher.completion != student.completion:
             raise AdapterError(f"row {row.id}: the chat template renders its turns by the prompt")
         longest = max(len(teacher.ids), len(student.ids))
+        if longest > max_tokens and row.kind in KEPT_KINDS:
+            continue
         if longest > max_tokens:
             raise AdapterError(
                 f"row {row.id} has {longest} tokens; at most {max_tokens} fit. Raise max_tokens "

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args
 
 RowKind = Literal["target", "with_rules", "replay", "scope", "conflict", "rejected"]
 ROW_KINDS: tuple[RowKind, ...] = get_args(RowKind)
+KEPT_KINDS: tuple[RowKind, ...] = ("replay", "scope", "conflict")
+"""Rows of what must not change."""
 
 Message = Mapping[str, Any]
 """A chat message in the OpenAI form: role, content, and tool_calls of an assistant."""

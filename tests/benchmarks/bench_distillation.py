@@ -44,6 +44,7 @@ from agentevo.seed_model.shipped import seed_model_path
 from agentevo_environments.packs.quirks import names
 
 FRESH = 80
+LONGEST_EPISODE = 4000
 Table = dict[str, dict[str, Result]]
 
 
@@ -123,7 +124,8 @@ class Bench:
             episode: Practice = practise(model, task, told, told)
             return replace(episode, solved=True, errors=0)
 
-        return self.adapter(self.dataset(self.base.map(do, self.exam.practised)))
+        practice = [e for e in self.base.map(do, self.exam.practised) if has_end(e)]
+        return self.adapter(self.dataset(practice))
 
     def arm_forget(self) -> Player:
         """Everything distilled again without one rule."""
@@ -144,6 +146,11 @@ class Bench:
         """An adapter of as many other scopes."""
         elsewhere = self._exam(self.seed + 500)
         return self.adapter(self.dataset(practice_of(self.base, elsewhere.practised)))
+
+
+def has_end(episode: Practice) -> bool:
+    """Return whether the agent did not talk on until the context was full."""
+    return sum(len(str(message)) for message in episode.messages) < LONGEST_EPISODE
 
 
 def _tell(progress: Any) -> None:

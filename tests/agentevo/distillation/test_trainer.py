@@ -47,6 +47,14 @@ def test_a_row_that_is_too_long_is_named(base: BaseModel, make_row: Callable[...
         encode_rows([row], base.tokenizer, max_tokens=100)
 
 
+def test_what_must_not_change_is_left_out_where_it_finds_no_end(
+    base: BaseModel, make_row: Callable[..., Row]
+) -> None:
+    rows = [make_row(), make_row("scope", word="zabo " * 200)]
+    [encoded] = encode_rows(rows, base.tokenizer, max_tokens=200)
+    assert encoded.row.kind == "target"
+
+
 def test_the_divergence_is_zero_against_itself_and_positive_against_others(
     base: BaseModel, rows: list[Row]
 ) -> None:
