@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from distillation_exam import (  # type: ignore[import-not-found] # beside this script
+from distillation_exam import (
     Exam,
     Player,
     Result,

@@ -13,8 +13,8 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from bench_distillation import Bench, Table, make_parser, show  # type: ignore[import-not-found]
-from distillation_exam import (  # type: ignore[import-not-found]
+from bench_distillation import Bench, Table, make_parser, show
+from distillation_exam import (
     Exam,
     Player,
     Result,

@@ -43,7 +43,7 @@ def prepare(engine: Engine, corpus: Corpus, mark: Path) -> float:
         return float(mark.read_text())
     started = time.perf_counter()
     engine.fill()
-    rate = corpus.size / (time.perf_counter() - started)
+    rate = float(corpus.size / (time.perf_counter() - started))
     if engine.keeps:
         mark.write_text(str(rate))
     return rate

@@ -75,7 +75,9 @@ def docker_exec(stack: ExitStack, code: str) -> Call:
     command = ["python3", "-I", "-S", "-c", code]
 
     def call() -> str:
-        return str(container.exec_run(command).output, "utf-8")
+        output = container.exec_run(command).output
+        assert isinstance(output, bytes), "it was not asked to stream"
+        return output.decode()
 
     return call
 
