@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -61,5 +62,14 @@ def main() -> None:
     Modules in the working directory can be named (`--env my_module:MyEnvironment`); they come
     last, so that no file there hides an installed package.
     """
+    if "--debug" not in sys.argv:
+        _hush_libraries()
     sys.path.append(os.getcwd())  # noqa: PTH109 (a text, and no error when the folder is gone)
     typer.main.get_command(app).main()
+
+
+def _hush_libraries() -> None:
+    """Keep progress bars and warnings of the libraries underneath off the screen."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
