@@ -141,7 +141,7 @@ class Distiller:
         return open_job(self.jobs, label) if planned else None
 
     def probes(
-        self, adapter: Adapter, checkpoints: Iterable[Path], *, names: int = 2
+        self, adapter: Adapter, checkpoints: Iterable[Path], *, names: int = 4
     ) -> AdapterProbes:
         """Return what the gate asks of an adapter.
 

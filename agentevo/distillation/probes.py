@@ -126,7 +126,7 @@ def _does(answer: Answer, question: Question) -> float:
 
 
 def adapter_questions(
-    practice: Sequence[Practice], fresh_scopes: Sequence[str], *, names: int = 2, seed: int = 0
+    practice: Sequence[Practice], fresh_scopes: Sequence[str], *, names: int = 4, seed: int = 0
 ) -> Mapping[Column, Sequence[Question]]:
     """Return the questions that held-out episodes give.
 
@@ -134,12 +134,13 @@ def adapter_questions(
         practice: Held-out episodes; only those that were solved with rules count.
         fresh_scopes: Names that neither practice nor training uses; without any, and without two
             scopes to mix, the columns of other scopes stay empty.
-        names: How many other names each episode is asked under.
+        names: How many other names each episode is asked under, half of them mixed from those of the
+            practice and so hard to tell apart.
         seed: Seed of the choice of names and of the order.
     """
     usable = [episode for episode in practice if episode.solved and episode.rule_ids]
     scopes = sorted({episode.scope for episode in usable if episode.scope})
-    fresh = [*fresh_scopes, *near_names(scopes, fresh_scopes)]
+    near = near_names(scopes, fresh_scopes)
     source = random.Random(seed)
     asked: dict[Column, list[Question]] = {column: [] for column in COLUMNS}
     for episode in usable:
@@ -147,15 +148,20 @@ def adapter_questions(
             asked[column].append(question)
         if not episode.scope:
             continue
-        for name in source.sample(fresh, min(names, len(fresh))):
+        close = _some(source, near, names // 2)
+        for name in [*close, *_some(source, fresh_scopes, names - len(close))]:
             asked["leak"].append(_under(episode, name, told=False))
             asked["retention"].append(_under(episode, name, told=True))
         others = [scope for scope in scopes if scope != episode.scope]
-        for name in source.sample(others, min(names, len(others))):
+        for name in _some(source, others, names):
             asked["override"].append(_under(episode, name, told=True))
     for questions in asked.values():
         source.shuffle(questions)
     return asked
+
+
+def _some(source: random.Random, names: Sequence[str], count: int) -> list[str]:
+    return source.sample(names, min(count, len(names)))
 
 
 def _own(episode: Practice) -> Iterator[tuple[Column, Question]]:
