@@ -1,6 +1,8 @@
 """`agentevo demo` in one small world: the whole way, from the first failure to the rollback."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     recipe = folder / "small.toml"
     recipe.write_text(SMALL)
     size = ["--worlds", "1", "--tasks-per-world", "60", "--recipe", str(recipe)]
-    done = CliRunner().invoke(app, ["--home", str(folder / "home"), "demo", *size, "--json"])
-    assert done.exit_code == 0, done.output
-    assert "step round 1 of 2" in done.stderr
+    command = [sys.executable, "-m", "agentevo", "--home", str(folder / "home"), "demo", *size]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0].startswith("step round 1 of 2, practised 0/12 solved")
+    assert all(line.startswith("step ") for line in done.stderr.splitlines()), done.stderr
     data = json.loads(done.stdout)["data"]
     assert Path(data["home"]).is_relative_to(folder / "home" / "demos")
     return Path(data["home"]), data
