@@ -19,9 +19,10 @@ from agentevo.events import Event
 from agentevo.evolution.directory import EvolutionDirectory
 from agentevo.evolution.distillers import can_distil, distiller_of
 from agentevo.generations import GenerationLog
-from agentevo.graph.assembly import MakeUpdater, Ports, assemble
+from agentevo.graph.assembly import MakeUpdater, assemble
 from agentevo.graph.context import EvolutionContext
 from agentevo.graph.lines import MemoryLine
+from agentevo.graph.ports import Ports
 from agentevo.models import AnyModel
 from agentevo.objective import Objective
 from agentevo.recipes import Port, Recipe, needs_of, parse_recipe

@@ -14,8 +14,8 @@ from agentevo.acquisition.feedback import (
 from agentevo.acquisition.run_agent import RunAgent
 from agentevo.acquisition.solutions import SOLUTIONS, Sample, attempt_all, hint_of
 from agentevo.acquisition.tasks import SELECTIVE, Diverse, Rewrite, SelfInstruct
+from agentevo.graph.ports import Ports
 from agentevo.recall import Memory, Outcome
-from agentevo.recipes import Recipe
 from agentevo.refinement.correctors import Chain, FlipMatrix, Retry, Revise
 from agentevo.refinement.filters import MajorityVote, Pairs, Threshold
 from agentevo.stages import (
@@ -35,33 +35,11 @@ from agentevo.updating.reflection import ModelReflector, ReflectRules, ReflectVe
 from agentevo_environments.sandboxes.base import Sandbox
 from agentevo_environments.task import Task
 from agentevo_memory import Policy
-from agentevo_memory.embedding.base import Embedder
 from agentevo_memory.operations.reflect import Reflector
 from agentevo_memory.reflectors import reflect_on_errors
 
 MakeUpdater = Callable[[InContextMemory, int], Updater]
 """From the memory of a round, and its number, to an update in context."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What strategies are made from.
-
-    Attributes:
-        recipe: The choices.
-        agent: Who attempts tasks and answers questions.
-        embedder: Embeds texts.
-        sandbox: A started sandbox for the feedback `execution`, or None.
-    """
-
-    recipe: Recipe
-    agent: RunAgent
-    embedder: Embedder
-    sandbox: Sandbox | None = None
-
-    def ask(self, prompt: str) -> str:
-        """Ask the model."""
-        return self.agent.ask(prompt)
 
 
 def _without_ports(make: Callable[[], TaskEvolver]) -> Callable[[Ports], TaskEvolver]:

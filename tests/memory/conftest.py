@@ -2,6 +2,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,3 +56,23 @@ def from_tool() -> Callable[..., Draft]:
         return Draft(text=text, provenance=origin, **fields)  # type: ignore[arg-type]
 
     return draft
+
+
+@pytest.fixture
+def damage() -> Callable[[random.Random, Path], None]:
+    """Cut a file, flip a bit of it, delete it, or write more to it."""
+
+    def damage(rng: random.Random, file: Path) -> None:
+        content = bytearray(file.read_bytes())
+        kind = rng.choice(("truncate", "flip", "delete", "append"))
+        if kind == "truncate":
+            file.write_bytes(content[: rng.randrange(len(content))])
+        elif kind == "flip":
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            file.write_bytes(content)
+        elif kind == "delete":
+            file.unlink()
+        else:
+            file.write_bytes(bytes(content) + b"x")
+
+    return damage

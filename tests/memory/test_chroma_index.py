@@ -1,6 +1,7 @@
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def test_what_the_owner_left_is_used_again_and_an_unclean_end_is_not(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_every_corruption_of_index_files_is_found_and_healed(tmp_path: Path) -> None:
+def test_every_corruption_of_index_files_is_found_and_healed(
+    tmp_path: Path, damage: Callable[[random.Random, Path], None]
+) -> None:
     texts = [f"note {number} about matter {number * 7}" for number in range(120)]
     clean = tmp_path / "clean"
     with VectorMemory(clean, embedder=HashingEmbedder(64), index="chroma") as memory:
@@ -80,7 +83,7 @@ def test_every_corruption_of_index_files_is_found_and_healed(tmp_path: Path) -> 
     for case in range(CASES):
         folder = tmp_path / f"case-{case}"
         shutil.copytree(clean, folder)
-        damage(rng, folder / "index")
+        damage(rng, some_file(rng, folder / "index"))
         with VectorMemory(folder, embedder=HashingEmbedder(64), index="chroma") as memory:
             for text, ids in expected.items():
                 assert memory.search(Query(text=text, k=1)).ids == ids
@@ -90,21 +93,10 @@ def test_every_corruption_of_index_files_is_found_and_healed(tmp_path: Path) -> 
         shutil.rmtree(folder)
 
 
-def damage(rng: random.Random, folder: Path) -> None:
+def some_file(rng: random.Random, folder: Path) -> Path:
     files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "chroma.lock" and path.stat().st_size
     ]
-    file = rng.choice(files)
-    content = bytearray(file.read_bytes())
-    kind = rng.choice(("truncate", "flip", "delete", "append"))
-    if kind == "truncate":
-        file.write_bytes(content[: rng.randrange(len(content))])
-    elif kind == "flip":
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        file.write_bytes(content)
-    elif kind == "delete":
-        file.unlink()
-    else:
-        file.write_bytes(bytes(content) + b"x")
+    return rng.choice(files)

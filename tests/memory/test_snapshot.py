@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,9 @@ def test_an_erased_record_is_in_no_snapshot(store: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_every_corruption_of_a_snapshot_is_found_and_healed(store: Path, tmp_path: Path) -> None:
+def test_every_corruption_of_a_snapshot_is_found_and_healed(
+    store: Path, tmp_path: Path, damage: Callable[[random.Random, Path], None]
+) -> None:
     with opened(store) as memory:
         expected = answers(memory)
     rng = random.Random(os.environ.get("AGENTEVO_SEED", "5"))
@@ -126,17 +129,3 @@ def test_every_corruption_of_a_snapshot_is_found_and_healed(store: Path, tmp_pat
             assert_same(answers(memory), expected)
             assert memory.follower.rebuilt == ""
         shutil.rmtree(folder)
-
-
-def damage(rng: random.Random, file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    kind = rng.choice(("truncate", "flip", "delete", "append"))
-    if kind == "truncate":
-        file.write_bytes(content[: rng.randrange(len(content))])
-    elif kind == "flip":
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        file.write_bytes(content)
-    elif kind == "delete":
-        file.unlink()
-    else:
-        file.write_bytes(bytes(content) + b"x")

@@ -29,8 +29,9 @@ for path in ("/etc/shadow", "/proc/1/root/etc/shadow"):
             reached("the passwords of " + path)
     except OSError:
         pass
-for path in glob.glob("/root/.ssh/*") + glob.glob("/root/.netrc") + glob.glob("/root/.bash_history"):
-    reached(path)
+for name in (".ssh/*", ".netrc", ".bash_history"):
+    for path in glob.glob("/*/" + name) + glob.glob("/home/*/" + name):
+        reached(path)
 """
 
 SECRET_ENVIRONMENT = """
