@@ -243,6 +243,8 @@ def _explain(details: ErrorDetails) -> str:
     if details["type"] == "literal_error":
         expected = details.get("ctx", {}).get("expected", "")
         return f"unknown strategy {given!r} for {path!r}; there are: {expected}"
+    if details["type"] == "missing":
+        return f"{path!r} is missing: every recipe needs it"
     return f"{path!r} cannot be {given!r}: {details['msg']}"
 
 

@@ -64,6 +64,11 @@ def test_a_wrong_recipe_is_refused_with_what_exists(values: dict[str, Any], told
         parse_recipe({"name": "mine", **values})
 
 
+def test_a_recipe_without_a_name_is_told_that_it_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"'name' is missing"):
+        parse_recipe({"rounds": 2})
+
+
 def test_an_unknown_name_lists_the_recipes_and_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'reflexion'\? there are: default"):
         load_recipe("reflexio")
