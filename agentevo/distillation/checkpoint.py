@@ -1,4 +1,4 @@
-"""The checkpoint of a training: adapter, optimiser and history, or a refusal to continue.
+"""The checkpoint of a training: adapter, optimiser, history and losses, or a refusal to continue.
 
 The file begins with the SHA-256 of the rest, so that a torn or foreign file is told from a whole one
 before anything reads it.
@@ -6,7 +6,7 @@ before anything reads it.
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,10 @@ class Checkpoint:
         self._path = path
         self._identity = identity
 
-    def load(self, model: "PeftModel", optimiser: Any) -> list[dict[str, Any]]:
-        """Restore adapter and optimiser in place and return the history; empty without a file.
+    def load(
+        self, model: "PeftModel", optimiser: Any
+    ) -> tuple[list[dict[str, Any]], dict[int, float]]:
+        """Restore adapter and optimiser in place; return history and losses, empty without a file.
 
         Raises:
             AdapterError: The file is damaged or belongs to another training.
@@ -40,7 +42,7 @@ class Checkpoint:
         from peft import set_peft_model_state_dict
 
         if self._path is None or not self._path.is_file():
-            return []
+            return [], {}
         content = self._path.read_bytes()
         digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != digest:
@@ -53,10 +55,15 @@ class Checkpoint:
             )
         set_peft_model_state_dict(model, state["adapter"])
         optimiser.load_state_dict(state["optimiser"])
-        history: list[dict[str, Any]] = state["history"]
-        return history
+        return state["history"], state["losses"]
 
-    def save(self, model: "PeftModel", optimiser: Any, history: Sequence[dict[str, Any]]) -> None:
+    def save(
+        self,
+        model: "PeftModel",
+        optimiser: Any,
+        history: Sequence[dict[str, Any]],
+        losses: Mapping[int, float],
+    ) -> None:
         """Write the state beside the file and put it in place in one step."""
         import torch
         from peft import get_peft_model_state_dict
@@ -70,6 +77,7 @@ class Checkpoint:
                 "adapter": get_peft_model_state_dict(model),
                 "optimiser": optimiser.state_dict(),
                 "history": list(history),
+                "losses": dict(losses),
             },
             buffer,
         )

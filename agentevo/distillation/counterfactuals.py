@@ -20,11 +20,19 @@ from agentevo.errors import AdapterError
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """How many counterfactuals of each kind one episode gives, each with another name."""
+    """How many counterfactuals of each kind one episode gives.
+
+    Attributes:
+        scope: In scopes that nothing is known of.
+        replay: In such scopes, with rules for them.
+        conflict: In other known scopes, with the rules of this one.
+        exchanged: In its own scope, with rules whose values are exchanged; at most 1.
+    """
 
     scope: int = 4
     replay: int = 1
     conflict: int = 1
+    exchanged: int = 1
 
 
 def counterfactual_probes(
@@ -67,7 +75,7 @@ def counterfactual_probes(
         yield from (_probe("replay", episode, fresh(), told) for _ in range(copies.replay))
         for other in source.sample(others, min(copies.conflict, len(others))):
             yield _probe("conflict", episode, other, told)
-        if not others and copies.conflict and (exchanged := exchange_values(episode.rules)):
+        if copies.exchanged and (exchanged := exchange_values(episode.rules)):
             yield _probe("conflict", episode, episode.scope, _replaced(told, exchanged))
 
 

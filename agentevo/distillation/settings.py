@@ -87,3 +87,11 @@ class TrainSettings:
         if self.precision == "auto":
             return device != "cpu" or parameters >= SMALL_MODEL
         return self.precision == "bf16"
+
+    def threads(self, parameters: int, device: str) -> int | None:
+        """Return how many threads compute a model of this size; None leaves it to torch.
+
+        The products of a small model are too small to share, and on a busy processor threads that
+        wait for each other slow a step down many times.
+        """
+        return 1 if device == "cpu" and parameters < SMALL_MODEL else None

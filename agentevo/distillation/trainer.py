@@ -9,13 +9,15 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentevo.distillation.base_model import LORA_TARGETS, BaseModel
 from agentevo.distillation.checkpoint import Checkpoint
+from agentevo.distillation.draws import Draws
 from agentevo.distillation.encoding import EncodedRow, encode_rows
 from agentevo.distillation.objectives import (
     distil_context,
@@ -106,8 +108,22 @@ def train(
 
     settings = settings.for_model(base.parameters)
     half = settings.half_precision(base.parameters, base.device.type)
-    with torch.autocast(base.device.type, torch.bfloat16, enabled=half):
+    threads = settings.threads(base.parameters, base.device.type)
+    with _threads(threads), torch.autocast(base.device.type, torch.bfloat16, enabled=half):
         return _train(base, rows, settings, checkpoint, on_step)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads; None changes nothing."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(
@@ -126,21 +142,23 @@ def _train(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1.0, weight_decay=0.0)
     saved = Checkpoint(checkpoint, _identity(base, rows, settings))
-    history = [Progress(**entry) for entry in saved.load(model, optimiser)]
+    entries, latest = saved.load(model, optimiser)
+    history = [Progress(**entry) for entry in entries]
+    draws = Draws(data.rows, latest)
     for step in range(len(history), settings.steps):
         started = time.perf_counter()
         if settings.method == "on_policy" and step % settings.refresh == 0:
             _resample(base, model, data, settings, step)
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(settings, step)
-        losses = _step(model, data, settings, step)
+        losses = _step(model, data, draws, settings, step)
         _apply(losses, weights, optimiser, settings, step)
         means = {kind: float(loss.detach()) for kind, loss in losses.items()}
         history.append(Progress(step + 1, settings.steps, means, time.perf_counter() - started))
         if on_step:
             on_step(history[-1])
         if (step + 1) % settings.checkpoint_every == 0:
-            saved.save(model, optimiser, [asdict(entry) for entry in history])
+            saved.save(model, optimiser, [asdict(entry) for entry in history], draws.latest)
     return Trained(model, settings, tuple(history))
 
 
@@ -197,7 +215,7 @@ def _learning_rate(settings: TrainSettings, step: int) -> float:
 
 
 def _step(
-    model: "PeftModel", data: _Data, settings: TrainSettings, step: int
+    model: "PeftModel", data: _Data, draws: Draws, settings: TrainSettings, step: int
 ) -> dict[str, "Tensor"]:
     """Return the mean loss of each kind of row drawn for this step."""
     import torch
@@ -205,8 +223,8 @@ def _step(
     order = random.Random(f"{settings.seed}:{step}")
     losses: dict[str, Tensor] = {}
     for kind, count in settings.mix.items():
-        available = data.rows.get(kind, [])
-        if not available or count == 0:
+        drawn = draws.draw(kind, count, order)
+        if not drawn:
             continue
         if kind == "target" and settings.method == "dpo":
             drawn = [order.randrange(len(data.pairs)) for _ in range(count)]
@@ -214,13 +232,13 @@ def _step(
             references = [data.references[index] for index in drawn]
             terms = prefer(model, pairs, references, settings.beta)
         else:
-            drawn = order.choices(available, k=count)
             batch = [data.encoded[index] for index in drawn]
             if settings.method == "sft":
                 terms = imitate(model, batch)
             else:
                 targets = [data.targets[index] for index in drawn]
                 terms = distil_context(model, batch, targets, settings.focus)
+            draws.learn(drawn, torch.stack(terms).tolist())
         losses[kind] = torch.stack(terms).mean()
     return losses
 

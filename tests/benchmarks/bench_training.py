@@ -163,7 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of the plain loop"
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--shape", help="WIDTHxLAYERS of a random model")
     given = parser.parse_args()

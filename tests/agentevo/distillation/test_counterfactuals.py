@@ -63,7 +63,7 @@ def test_a_single_scope_with_one_rule_has_nothing_to_conflict_with() -> None:
     assert kinds == ["scope", "replay"]
 
 
-def test_a_single_scope_conflicts_with_its_own_rules_exchanged() -> None:
+def test_a_scope_conflicts_with_its_own_rules_exchanged() -> None:
     rules = ("In Moki move is zabo", "In Moki send is teka", "In Moki open needs check")
     told = "Operate.\nRules:\n- " + "\n- ".join(rules)
     episode = replace(MOKI, rules=rules, system=told)
@@ -74,6 +74,19 @@ def test_a_single_scope_conflicts_with_its_own_rules_exchanged() -> None:
         "- In Moki send is zabo",
         "- In Moki open needs check",
     ]
+
+
+def test_both_conflicts_come_where_both_are_possible() -> None:
+    rules = ("In Moki move is zabo", "In Moki send is teka")
+    episode = replace(MOKI, rules=rules, system="Operate.\nRules:\n- " + "\n- ".join(rules))
+    probes = list(counterfactual_probes([episode, RUVI], ["Sola"], copies=ONE_EACH))
+    assert [(p.kind, p.scope) for p in probes if p.kind == "conflict"] == [
+        ("conflict", "Ruvi"),
+        ("conflict", "Moki"),
+        ("conflict", "Moki"),
+    ]
+    none = counterfactual_probes([episode, RUVI], ["Sola"], copies=Copies(1, 1, 1, exchanged=0))
+    assert sum(probe.kind == "conflict" for probe in none) == 2
 
 
 def test_names_are_also_mixed_from_those_that_are_taught() -> None:

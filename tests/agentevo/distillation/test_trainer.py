@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ def test_every_method_lowers_its_target_loss(
     settings = replace(SETTINGS, method=method, refresh=100, steps=25)
     history = train(base, rows, settings).history
     assert history[-1].losses["target"] < history[0].losses["target"]
+
+
+def test_a_small_model_is_trained_by_one_thread_and_the_others_come_back(
+    base: BaseModel, rows: list[Row], request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(2)
+    seen: list[int] = []
+    train(base, rows, SETTINGS, on_step=lambda _: seen.append(torch.get_num_threads()))
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 2
 
 
 def test_rules_that_change_nothing_are_refused(
