@@ -1,5 +1,6 @@
 """What commands share: the settings that the command line, environment and file give together."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +58,19 @@ def settings_of(
     from agentevo.config import merge_layers
 
     return merge_layers(layers_of(ctx, overrides, sets=sets, file=file))
+
+
+def command_line(ctx: typer.Context, command: str, *, home: Path | None = None) -> str:
+    """Return what to type for `command`.
+
+    Args:
+        ctx: The context of the command that runs.
+        command: A command without `agentevo`, such as `resume last`.
+        home: The data folder to name; None for the one that the running command was given.
+    """
+    home = home or ctx.find_root().obj
+    chosen = "" if home is None else f"--home {shlex.quote(str(home))} "
+    return f"agentevo {chosen}{command}"
 
 
 def resolve_run(home: Path, name: str) -> str:

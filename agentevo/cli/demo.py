@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentevo.cli.context import settings_of
+from agentevo.cli.context import command_line, settings_of
 from agentevo.cli.curve import bars
 from agentevo.cli.failures import ExitCode
 from agentevo.cli.output import JsonFlag, complain, emit, table
@@ -48,12 +48,10 @@ def demo(
     )
     with EvolutionWatch(quiet=quiet) as watch:
         done = run_demo(settings, recipe=recipe, on_event=watch)
-    emit(ctx, _data(done), as_json=as_json, human=_ending(done))
+    emit(ctx, _data(done), as_json=as_json, human=_ending(ctx, done))
     if done.report.status != "finished":
-        complain(
-            "stopped; all episodes are kept",
-            f"agentevo --home {settings.home} evolve --resume {done.report.id}",
-        )
+        goes_on = command_line(ctx, f"evolve --resume {done.report.id}", home=settings.home)
+        complain("stopped; all episodes are kept", goes_on)
         raise typer.Exit(ExitCode.STOPPED)
 
 
@@ -72,13 +70,14 @@ def _data(done: "Demo") -> dict[str, Any]:
     }
 
 
-def _ending(done: "Demo") -> list[Any]:
+def _ending(ctx: typer.Context, done: "Demo") -> list[Any]:
     """Return the curve, the arms and where everything lies, for people."""
     from agentevo.evolution.curve import curve
 
     report = done.report
     if report.status != "finished":
         return []
+    more = command_line(ctx, "report last", home=done.home)
     points = [(point.label, point.rate) for point in curve(report)]
     return [
         f"success on {report.tasks['gate']} held-out tasks, after every step",
@@ -86,7 +85,7 @@ def _ending(done: "Demo") -> list[Any]:
         _arms(done),
         *_findings(done),
         f"{done.seconds:.0f} s; picture {done.picture}",
-        f"more: agentevo --home {done.home} report last (or memory list, generations list)",
+        f"more: {more} (or memory list, generations list)",
     ]
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentevo.cli.context import SetOption, settings_of
+from agentevo.cli.context import SetOption, command_line, settings_of
 from agentevo.cli.failures import ExitCode
-from agentevo.cli.output import JsonFlag, complain, emit, stderr_console, table
-from agentevo.events import Event
+from agentevo.cli.output import JsonFlag, complain, emit, table
+from agentevo.cli.watch import EvolutionWatch
 
 if TYPE_CHECKING:
     from agentevo.evolution import EvolutionReport
@@ -25,12 +25,8 @@ def evolve(
     model: Annotated[str | None, typer.Option(help="Model, such as seed or openai:NAME.")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Tasks, all parts together.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Name or .toml file. Default: proposed.")
-    ] = None,
-    ability: Annotated[
-        str | None, typer.Option(help="What to get better at. Default: proposed.")
-    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Name or TOML file; else proposed.")] = None,
+    ability: Annotated[str | None, typer.Option(help="To get better at; else proposed.")] = None,
     target: Annotated[float, typer.Option(min=0, max=1, help="Score to reach.")] = 1.0,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds at most.")] = None,
     budget: Annotated[int | None, typer.Option(min=1, help="Episodes of learning.")] = None,
@@ -64,17 +60,19 @@ def evolve(
     if distil is not None:
         _command(ctx, settings.home, distil, as_json=as_json)
         return
-    parts = Parts(on_event=None if quiet else _Told())
-    if resume is not None:
-        report = resume_evolution(settings.home, resume, parts=parts)
-    else:
-        aim = Objective(ability, target=target) if ability else None
-        report = start(
-            settings, objective=aim, recipe=recipe, rounds=rounds, budget=budget, parts=parts
-        )
+    aim = Objective(ability, target=target) if ability else None
+    with EvolutionWatch(quiet=quiet) as watch:
+        parts = Parts(on_event=watch)
+        if resume is not None:
+            report = resume_evolution(settings.home, resume, parts=parts)
+        else:
+            report = start(
+                settings, objective=aim, recipe=recipe, rounds=rounds, budget=budget, parts=parts
+            )
     emit(ctx, report.to_json(), as_json=as_json, human=ending(report))
     if report.status != "finished":
-        complain("stopped; all episodes are kept", f"agentevo evolve --resume {report.id}")
+        goes_on = command_line(ctx, f"evolve --resume {report.id}")
+        complain("stopped; all episodes are kept", goes_on)
         raise typer.Exit(ExitCode.STOPPED)
 
 
@@ -85,44 +83,6 @@ def _command(ctx: typer.Context, home: Path, name: str, *, as_json: bool) -> Non
     found = command_distillation(home, name)
     told = f"{found.id} will distil its rules after the present round"
     emit(ctx, {"id": found.id}, as_json=as_json, human=told)
-
-
-class _Told:
-    """Says on stderr what every round comes to."""
-
-    def __init__(self) -> None:
-        self._console = stderr_console()
-        self._episodes = 0
-
-    def __call__(self, event: Event) -> None:
-        data: dict[str, Any] = event["data"]
-        number = event["iteration"]
-        match event["type"].removeprefix("agentevo."):
-            case "episode_finished":
-                self._episodes += 1
-            case "round_started":
-                self._say(f"round {number} of {data['rounds']}: {data['ability']}")
-            case "practised":
-                self._say(f"  practised: {data['solved']} of {data['attempts']} attempts solved")
-            case "memory_updated":
-                counts = ", ".join(f"{count} {name}" for name, count in data.items() if count)
-                self._say(f"  memory: {counts or 'nothing new'}")
-            case "distillation_started":
-                self._say(f"distilling {data['rules']} rules")
-            case "distillation_finished":
-                self._say(f"  adapter {data['adapter'] or 'none: ' + str(data['note'])}")
-            case "weights_judged":
-                rates = {name: f"{rate:.0%}" for name, rate in data.get("rates", {}).items()}
-                self._say(f"  {data['decision']}: held-out success {rates}")
-            case "round_finished":
-                rate = "-" if data["rate"] is None else f"{data['rate']:.0%}"
-                self._say(
-                    f"  {data['decision']}: held-out success {rate}, {data['pairs']} pairs, "
-                    f"difference {data['mean_difference']:+.2f}; {self._episodes} episodes so far"
-                )
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
 
 
 def ending(report: "EvolutionReport") -> list[Any]:

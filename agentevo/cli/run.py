@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentevo.cli.context import RunArgument, SetOption, resolve_run, settings_of
+from agentevo.cli.context import (
+    RunArgument,
+    SetOption,
+    command_line,
+    resolve_run,
+    settings_of,
+)
 from agentevo.cli.failures import ExitCode
 from agentevo.cli.output import JsonFlag, complain, emit, stderr_console, table
 from agentevo.cli.progress import RunProgress
@@ -90,7 +96,7 @@ def _follow(
     _note_failures(report)
     if report.status != "finished":
         done = f"{len(report.episodes)} of {report.total} tasks are done and kept"
-        complain(f"stopped; {done}", f"agentevo resume {report.id}")
+        complain(f"stopped; {done}", command_line(ctx, f"resume {report.id}"))
         raise typer.Exit(ExitCode.STOPPED)
     if report.episodes and all(_is_broken(episode) for episode in report.episodes):
         raise typer.Exit(ExitCode.FAILED)

@@ -20,7 +20,7 @@ _TELLING = frozenset(
         *("distillation_finished", "weights_judged"),
     }
 )
-_COLUMNS = ("step", "practised", "new rules", "held-out success", "verdict", "tokens", "s")
+_COLUMNS = ("step", "practised", "memory", "held-out success", "verdict", "tokens", "s")
 
 
 class EvolutionWatch:
@@ -83,7 +83,7 @@ class EvolutionWatch:
         self._solved += bool(data.get("solved"))
 
     def _round_started(self, data: dict[str, Any], number: int) -> None:
-        self._row = {"step": f"round {number} of {data['rounds']}"}
+        self._row = {"step": f"round {number} of {data['rounds']}: {data['ability']}"}
         self._say("practises")
 
     def _practised(self, data: dict[str, Any], number: int) -> None:
@@ -93,7 +93,8 @@ class EvolutionWatch:
 
     def _memory_updated(self, data: dict[str, Any], number: int) -> None:
         del number
-        self._row["rules"] = str(data.get("verified", 0))
+        counts = (f"{count} {name}" for name, count in data.items() if count)
+        self._row["memory"] = ", ".join(counts) or "nothing new"
         self._say("is judged on held-out tasks")
 
     def _round_finished(self, data: dict[str, Any], number: int) -> None:
@@ -130,7 +131,7 @@ class EvolutionWatch:
         self._now = now
 
     def _close(self, decision: str) -> None:
-        names = ("step", "practised", "rules", "rate")
+        names = ("step", "practised", "memory", "rate")
         row = [self._row.get(name, "") for name in names]
         seconds = f"{time.monotonic() - self._began:.0f}"
         self._rows.append((*row, decision, f"{self._tokens:,}", seconds))

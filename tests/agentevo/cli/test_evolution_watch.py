@@ -34,8 +34,8 @@ def test_without_a_terminal_every_step_is_a_line(capsys: pytest.CaptureFixture[s
     tell(EvolutionWatch())
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(
-        "step round 1 of 3, practised 3/40 solved, new rules 7, held-out success 50%, "
-        "verdict accepted, tokens 1,000, s "
+        "step round 1 of 3: quirks, practised 3/40 solved, memory 7 verified, 9 rules, "
+        "held-out success 50%, verdict accepted, tokens 1,000, s "
     )
     assert second.startswith("step distil 7 rules, practised 20/20 solved, held-out success 25%, ")
     assert "verdict refused" in second

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -21,7 +22,7 @@ def wait_until_working(folder: Path, process: "subprocess.Popen[str]") -> str:
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
         assert process.poll() is None
-        for log in (folder / ".agentevo/runs").glob("*/events.jsonl"):
+        for log in (folder / ".agentevo").rglob("events.jsonl"):
             if log.read_text().count("episode_finished") >= 3:
                 return log.parent.name
         time.sleep(0.02)
@@ -34,8 +35,8 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, dict[str, Any], str]:
     return process.returncode, json.loads(out), err
 
 
-def resumed(command: Start, run_id: str) -> dict[str, Any]:
-    code, document, _ = finish(command("resume", run_id, "--quiet", "--json"))
+def resumed(command: Start, run_id: str, home: tuple[str, ...] = ()) -> dict[str, Any]:
+    code, document, _ = finish(command(*home, "resume", run_id, "--quiet", "--json"))
     assert code == 0
     data: dict[str, Any] = document["data"]
     return data
@@ -50,11 +51,14 @@ def hold(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "home"),
+    [(signal.SIGINT, ()), (signal.SIGTERM, ("--home", ".agentevo/another home"))],
+)
 def test_a_signal_stops_a_run_that_then_resumes_to_its_end(
-    number: signal.Signals, command: Start, folder: Path, hold: Path
+    number: signal.Signals, home: tuple[str, ...], command: Start, folder: Path, hold: Path
 ) -> None:
-    process = command(*RUN)
+    process = command(*home, *RUN)
     run_id = wait_until_working(folder, process)
     process.send_signal(number)
     time.sleep(0.3)
@@ -62,8 +66,8 @@ def test_a_signal_stops_a_run_that_then_resumes_to_its_end(
     code, document, err = finish(process)
     assert (code, document["data"]["status"]) == (3, "stopped")
     assert 3 <= len(document["data"]["episodes"]) < 10
-    assert f"next: agentevo resume {run_id}" in err
-    data = resumed(command, run_id)
+    assert f"next: {shlex.join(['agentevo', *home, 'resume', run_id])}" in err
+    data = resumed(command, run_id, home)
     assert (data["solved"], data["total"], len(data["episodes"])) == (10, 10, 10)
 
 
