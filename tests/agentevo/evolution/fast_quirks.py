@@ -20,13 +20,19 @@ class FastQuirks(QuirksEnvironment):
     needs_sandbox: ClassVar[bool] = False
 
     def __init__(
-        self, *, tasks_per_world: int = 12, quirks_per_world: int = 10, tier: Tier = "basic"
+        self,
+        *,
+        tasks_per_world: int = 12,
+        quirks_per_world: int = 10,
+        fewest_per_task: int = 1,
+        tier: Tier = "basic",
     ) -> None:
         nowhere: Any = Nowhere()
         super().__init__(
             sandbox=nowhere,
             tasks_per_world=tasks_per_world,
             quirks_per_world=quirks_per_world,
+            fewest_per_task=fewest_per_task,
             tier=tier,
         )
 

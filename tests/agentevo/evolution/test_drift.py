@@ -14,7 +14,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks/bench_drift.py"
 
 
 @pytest.fixture
-def benchmark() -> Any:
+def drift() -> Any:
     spec = importlib.util.spec_from_file_location("bench_drift", BENCHMARK)
     assert spec is not None
     assert spec.loader is not None
@@ -26,13 +26,13 @@ def benchmark() -> Any:
 
 @pytest.mark.slow
 def test_success_recovers_after_a_drift_with_forgetting_and_not_without(
-    benchmark: Any, make_settings: Callable[..., Settings], believer: Any, tmp_path: Path
+    drift: Any, make_settings: Callable[..., Settings], believer: Any, tmp_path: Path
 ) -> None:
-    options = {"tier": "drift", "tasks_per_world": 40, "quirks_per_world": 5}
-    settings = make_settings(tmp_path / "home", n=6 * 40, options=options)
+    options = {**drift.WORLDS, "tasks_per_world": 24}
+    settings = make_settings(tmp_path / "home", n=14 * 24, options=options)
     chosen = settings.memory.model_copy(update={"k": 24, "notes": 0})
     settings = settings.model_copy(update={"memory": chosen})
-    found = benchmark.measure(settings, believer, tmp_path)
+    found = drift.measure(settings, believer, tmp_path)
     on, off = found[True], found[False]
     assert on.broken == off.broken == 0
     assert on.before == off.before >= 0.8
