@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,24 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    folder = tmp_path_factory.mktemp("demo")
+def agentevo(home: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "agentevo", "--home", str(home), *arguments, "--json"]
+
+
+def small_demo(folder: Path) -> list[str]:
+    """Return the command of a demo in one world, at home in a folder."""
     recipe = folder / "small.toml"
     recipe.write_text(SMALL)
     size = ["--worlds", "1", "--tasks-per-world", "60", "--recipe", str(recipe)]
-    command = [sys.executable, "-m", "agentevo", "--home", str(folder / "home"), "demo", *size]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    return agentevo(folder / "home", "demo", *size)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(small_demo(folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0].startswith("step round 1 of 2, practised 0/12 solved")
+    assert done.stderr.splitlines()[0].startswith("step round 1 of 2: quirks, practised 0/12 ")
     assert all(line.startswith("step ") for line in done.stderr.splitlines()), done.stderr
     data = json.loads(done.stdout)["data"]
     assert Path(data["home"]).is_relative_to(folder / "home" / "demos")
@@ -105,3 +114,28 @@ def test_the_run_directory_is_complete(demo: tuple[Path, Any]) -> None:
     assert "<svg" in Path(data["page"]).read_text()
     shown = CliRunner().invoke(app, ["--home", str(home), "report", "last", "--json"])
     assert json.loads(shown.stdout)["data"]["id"] == data["id"]
+
+
+@pytest.mark.slow
+def test_a_demo_killed_while_it_trains_comes_to_the_same_end(
+    demo: tuple[Path, Any], tmp_path: Path
+) -> None:
+    _, undisturbed = demo
+    with subprocess.Popen(small_demo(tmp_path), stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not is_training(tmp_path):
+            time.sleep(0.05)
+        process.kill()
+    assert is_training(tmp_path)
+    (home,) = (tmp_path / "home/demos").iterdir()
+    resumed = agentevo(home, "evolve", "--resume", "last", "--quiet")
+    done = subprocess.run(resumed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)["data"]
+    assert data["rounds"] == undisturbed["rounds"]
+    assert data["weights"] == undisturbed["weights"]
+
+
+def is_training(folder: Path) -> bool:
+    """Return whether the demo's distillation has begun its steps."""
+    events = (folder / "home/demos").glob("*/evolutions/*/events.jsonl")
+    return any('"agentevo.distilling"' in path.read_text() for path in events)
