@@ -198,6 +198,7 @@ class EpisodeWorker:
         return RunnableConfig(
             configurable={"thread_id": episode_id},
             recursion_limit=2 * context.step_limit() + 10,
+            max_concurrency=1,  # one thread stores the checkpoints of an episode, which has one node
             run_name="episode",
             tags=["agentevo"],
             metadata={"agentevo.run_id": self._parts.run_id, "agentevo.task_id": task.id},

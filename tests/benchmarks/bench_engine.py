@@ -8,7 +8,7 @@ The serial `Llama` answers token lists by `create_completion`, which spares it t
 costs no more than its bare `generate`; it reuses the prefix of its previous prompt by itself.
 
 Run: python tests/benchmarks/bench_engine.py [MODEL.gguf] [--parts throughput,first-token,swaps]
-[--counts 1,4,16,32] [--answer N] [--threads N] [--large] [--swaps N] [--rounds N]
+[--counts 1,4,16,32] [--shared N] [--own N] [--answer N] [--threads N] [--large] [--swaps N] [--rounds N]
 `--large` takes a model of 0.35 billion random weights, which is written to a temporary folder.
 """
 
@@ -39,7 +39,6 @@ from agentevo.models.llama.sizing import EngineSettings
 
 ROOT = Path(__file__).parents[2]
 COUNTS = (1, 4, 16, 32)
-SHARED_TOKENS, OWN_TOKENS = 180, 20
 WIDTH, HEADS, KV_HEADS, HEAD, HIDDEN, BLOCKS, VOCABULARY = 1024, 16, 8, 64, 4096, 20, 32000
 Q8_BLOCK_BYTES, Q8_BLOCK = 34, 32
 
@@ -53,6 +52,8 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--parts", default="throughput,first-token,swaps")
     parser.add_argument("--counts", default="1,4,16,32")
+    parser.add_argument("--shared", type=int, default=180, help="tokens that all prompts may share")
+    parser.add_argument("--own", type=int, default=20, help="tokens of each prompt's own")
     parser.add_argument("--answer", type=int, default=60)
     parser.add_argument("--threads", type=int, help="of all contenders; default as the engine's")
     parser.add_argument("--large", action="store_true")
@@ -66,27 +67,37 @@ def main() -> None:
             write_large_model(path)
         threads = options.threads or ((os.cpu_count() or 1) if options.large else 1)
         counts = [int(n) for n in options.counts.split(",")]
-        load = Load(path, threads, options.answer)
+        load = Load(path, threads, options.shared, options.own, options.answer)
         if "throughput" in options.parts:
             measure_throughput(load, counts, options.rounds)
         if "first-token" in options.parts:
             measure_first_token(load)
         if "swaps" in options.parts:
-            measure_swaps(path, options.swaps)
+            measure_swaps(load, options.swaps)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is measured: the model, its threads, and the tokens of an answer."""
+    """What is measured: the model, its threads, and the tokens of a prompt and an answer."""
 
     path: Path
     n_threads: int
+    shared: int
+    own: int
     answer: int
 
     @property
     def length(self) -> int:
         """Tokens that a sequence needs."""
-        return SHARED_TOKENS + OWN_TOKENS + self.answer + 16
+        return self.shared + self.own + self.answer + 16
+
+    def prompts(self, n: int, *, shared: bool, round_no: int) -> Prompts:
+        """Return `n` prompts that no earlier round has seen, with or without one beginning."""
+        rng = np.random.default_rng([round_no, n, shared])
+        ids = rng.integers(3, 250, (n, self.shared + self.own))
+        if shared:
+            ids[:, : self.shared] = ids[0, : self.shared]
+        return [row.tolist() for row in ids]
 
 
 def find_model() -> Path:
@@ -96,19 +107,10 @@ def find_model() -> Path:
     return [*shipped, shared / "seed-prototype.gguf"][0]
 
 
-def make_prompts(n: int, *, shared: bool, round_no: int, vocabulary: int) -> Prompts:
-    """Return `n` prompts that no earlier round has seen, with or without one beginning."""
-    rng = np.random.default_rng([round_no, n, shared])
-    ids = rng.integers(3, min(vocabulary, 250), (n, SHARED_TOKENS + OWN_TOKENS))
-    if shared:
-        ids[:, :SHARED_TOKENS] = ids[0, :SHARED_TOKENS]
-    return [row.tolist() for row in ids]
-
-
 def measure_throughput(load: Load, counts: Sequence[int], rounds: int) -> None:
     """Print generated tokens per second, prompts included, and the ratios that matter."""
     print(
-        f"\n{load.path.name}: {SHARED_TOKENS}+{OWN_TOKENS} prompt and {load.answer} answer "
+        f"\n{load.path.name}: {load.shared}+{load.own} prompt and {load.answer} answer "
         f"tokens, {load.n_threads} thread(s), {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
     )
     print(f"{'n':>3} {'prefix':>7} {'serial':>8} {'xllama':>8} {'engine':>8} {'bare':>8}"
@@ -119,9 +121,7 @@ def measure_throughput(load: Load, counts: Sequence[int], rounds: int) -> None:
                 best = dict.fromkeys(runs, 0.0)
                 for round_no in range(rounds):
                     for i, (name, run) in enumerate(runs.items()):
-                        prompts = make_prompts(
-                            n, shared=shared, round_no=round_no * 8 + i, vocabulary=VOCABULARY
-                        )
+                        prompts = load.prompts(n, shared=shared, round_no=round_no * 8 + i)
                         started = time.perf_counter()
                         tokens = run(prompts)
                         best[name] = max(best[name], tokens / (time.perf_counter() - started))
@@ -148,7 +148,7 @@ def contenders(load: Load, n: int, *, shared: bool) -> Iterator[dict[str, Conten
         runs = {
             "serial": lambda prompts: run_serial(serial, prompts, load.answer),
             "engine": lambda prompts: run_engine(engine, prompts, load.answer),
-            "bare": lambda prompts: run_bare(bare, prompts, load.answer, shared=shared),
+            "bare": lambda prompts: run_bare(bare, prompts, load, shared=shared),
         }
         if server is not None:
             runs["xllama"] = lambda prompts: run_xllamacpp(server, prompts, load.answer, pool)
@@ -176,14 +176,14 @@ def run_engine(engine: LlamaEngine, prompts: Prompts, answer: int) -> int:
     return sum(len(g.result().tokens) for g in running)
 
 
-def run_bare(context: Context, prompts: Prompts, answer: int, *, shared: bool) -> int:
+def run_bare(context: Context, prompts: Prompts, load: Load, *, shared: bool) -> int:
     """Fill batches and take the largest logit; a shared beginning is computed once and copied."""
     n = len(prompts)
     for sequence in range(n):
         context.forget(sequence)
     done = 0
     if shared:
-        done = SHARED_TOKENS
+        done = load.shared
         context.decode([Piece(0, 0, prompts[0][:done], False)])
         blob = context.save(0)
         for sequence in range(1, n):
@@ -194,10 +194,10 @@ def run_bare(context: Context, prompts: Prompts, answer: int, *, shared: bool) -
         logits = context.decode([Piece(s, done, prompts[s][done:], True) for s in some])
         newest[first : first + len(some)] = logits.argmax(axis=1).tolist()
     at = len(prompts[0])
-    for i in range(answer - 1):
+    for i in range(load.answer - 1):
         logits = context.decode([Piece(s, at + i, newest[s : s + 1], True) for s in range(n)])
         newest = logits.argmax(axis=1).tolist()
-    return n * answer
+    return n * load.answer
 
 
 def make_xllamacpp(load: Load, n: int) -> Any:
@@ -236,7 +236,7 @@ def measure_first_token(load: Load) -> None:
     with LlamaEngine.open(load.path, settings) as engine:
         waits = []
         for round_no in range(5):
-            prompts = make_prompts(16, shared=True, round_no=100 + round_no, vocabulary=VOCABULARY)
+            prompts = load.prompts(16, shared=True, round_no=100 + round_no)
             options = SamplingOptions(max_tokens=load.answer)
             running = [engine.submit(EngineRequest(tuple(p), options)) for p in prompts]
             waits += [g.result().first_token_s or 0.0 for g in running]
@@ -244,15 +244,15 @@ def measure_first_token(load: Load) -> None:
           f"{1e3 * statistics.median(waits):.0f} ms, worst {1e3 * max(waits):.0f} ms")  # fmt: skip
 
 
-def measure_swaps(path: Path, swaps: int) -> None:
+def measure_swaps(load: Load, swaps: int) -> None:
     """Swap under load; print the wait for the new set's first token, failures and memory."""
-    model = LlamaModel(path)
+    model = LlamaModel(load.path)
     sets = [BASE, *(load_random_adapter(model, seed) for seed in range(3))]
     stop, failures, served = threading.Event(), [], 0
-    prompts = make_prompts(8, shared=False, round_no=7, vocabulary=VOCABULARY)
+    prompts = load.prompts(8, shared=False, round_no=7)
     with LlamaEngine(model) as engine:
 
-        def load(prompt: Sequence[int]) -> None:
+        def keep_busy(prompt: Sequence[int]) -> None:
             nonlocal served
             while not stop.is_set():
                 try:
@@ -262,7 +262,7 @@ def measure_swaps(path: Path, swaps: int) -> None:
                 except RuntimeError as error:
                     failures.append(error)
 
-        threads = [threading.Thread(target=load, args=(p,)) for p in prompts]
+        threads = [threading.Thread(target=keep_busy, args=(p,)) for p in prompts]
         for thread in threads:
             thread.start()
         probe = EngineRequest(
