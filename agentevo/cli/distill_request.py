@@ -42,6 +42,9 @@ TrackOption = Annotated[
 ReplayFlag = Annotated[
     bool, typer.Option("--replay/--no-replay", help="Train what must not change as well.")
 ]
+ExportOption = Annotated[
+    Path | None, typer.Option(help="Write the rows into this JSONL file, for other trainers.")
+]
 _FRESH_TASKS = 400
 
 
@@ -71,15 +74,20 @@ def offer(
         rank: RankOption = None,
         replay: ReplayFlag = True,
         track: TrackOption = "",
+        export: ExportOption = None,
         sets: SetOption = None,
         as_json: JsonFlag = False,
     ) -> None:
+        from agentevo.distillation.rows import write_chat
+
         settings = settings_of(ctx, sets=sets)
         train = _train_settings(method, replay, steps=steps, rank=rank)
         distiller = _distiller(settings, runs, base, train)
         chosen = _fresh_scopes(_run_settings(settings, runs[0])) if fresh is None else fresh
         distiller = replace(distiller, fresh_scopes=chosen if replay else ())
         dataset = distiller.plan(_checkpoints(settings, runs), replay=_checkpoints(settings, keep))
+        if export is not None:
+            write_chat(export, dataset.rows)
         act(ctx, DistillRequest(settings, distiller, dataset, track), as_json)
 
     command.__doc__ = act.__doc__

@@ -87,11 +87,30 @@ def _canonical(value: object) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as JSONL, one object per line, readable by other trainers."""
+    """Write rows as JSONL, one object per line, as `read_rows` reads them."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             value = asdict(row) | {"id": row.id}
             file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def write_chat(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as chats for other trainers, one JSON object per line.
+
+    `messages` begins with the student's system prompt and `tools` stands beside it, the form that
+    trainers of chat models read; `teacher_system`, `kind`, `scope`, `id` and `lineage` come with it.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            system = [{"role": "system", "content": row.student_system}]
+            chat = {
+                "messages": [*(system if row.student_system else []), *row.messages],
+                "tools": row.tools,
+                "teacher_system": row.teacher_system,
+                **{name: getattr(row, name) for name in ("kind", "scope", "id", "pair")},
+                "lineage": asdict(row.lineage),
+            }
+            file.write(json.dumps(chat, ensure_ascii=False, default=dict) + "\n")
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -1,6 +1,7 @@
 """`agentevo distill` on a real run of the seed model: planned, trained, resumed, reported, served."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,24 @@ def test_a_plan_tells_rows_reasons_tokens_and_time_and_trains_nothing(home: Path
     assert plan["tokens"] > plan["tokens_a_step"] > 0
     assert plan["expected_s"] > 0
     assert call(home, "distill", "status")["distillations"] == []
+
+
+def test_the_rows_of_a_plan_are_exported_as_chats_with_tools(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    plan = call(home, "distill", "plan", "--run", "last", "--export", str(path))
+    chats = [json.loads(line) for line in path.read_text().splitlines()]
+    assert Counter(chat["kind"] for chat in chats) == plan["rows"]
+    assert {tuple(message["role"] for message in chat["messages"][:3]) for chat in chats} == {
+        ("system", "user", "assistant")
+    }
+    target = next(chat for chat in chats if chat["kind"] == "target")
+    assert target["tools"][0]["function"]["name"] == "run"
+    assert target["lineage"]["verified"]
+    rules = [line for line in target["teacher_system"].splitlines() if line.startswith("- In ")]
+    assert rules
+    assert not any(rule in target["messages"][0]["content"] for rule in rules)
+    refused = call(home, "distill", "plan", "--run", "last", "--export", str(tmp_path))
+    assert str(tmp_path) in refused["message"]
 
 
 def test_a_run_gives_a_registered_adapter_that_can_be_served_and_taken_back(home: Path) -> None:
