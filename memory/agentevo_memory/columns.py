@@ -53,8 +53,8 @@ class Columns:
                 room[rows : self._length] = 0
         self._length = rows
 
-    def copy_row(self, source: int, target: int) -> None:
-        """Make one row equal to another."""
+    def copy_rows(self, source: NDArray[np.intp], target: NDArray[np.intp]) -> None:
+        """Make some rows equal to others."""
         for room in self._room.values():
             room[target] = room[source]
 

@@ -16,6 +16,7 @@ from agentevo_memory.columns import Arrays
 from agentevo_memory.indexes.base import DenseIndex, Nearest
 from agentevo_memory.indexes.lexical import Postings
 from agentevo_memory.indexes.match import Match
+from agentevo_memory.indexes.selection import merged
 from agentevo_memory.journal import IndexRow
 from agentevo_memory.language import fingerprint, term_keys
 from agentevo_memory.pool import Pool, Probe, partition_of
@@ -86,11 +87,11 @@ class Corpus:
         rids, near = np.sort(match.best(wanted, allowed).rids), None
         if probe.vector is not None:
             near = self.dense.nearest(probe.partitions, probe.vector, wanted, allowed)
-            rids = np.union1d(rids, near.rids)
+            rids = merged(rids, near.rids)
         around = np.array(self._catalogue.neighbours(rids), np.int64).reshape(-1)
         around = around[around >= 0]
         if len(around):
-            rids = np.union1d(rids, around if allowed is None else around[allowed[around]])
+            rids = merged(rids, around if allowed is None else around[allowed[around]])
         if not len(rids):
             return None
         return self._score(probe, match, self._cosines(probe, rids, near))

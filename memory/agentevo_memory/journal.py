@@ -185,7 +185,8 @@ class Journal:
         """Return the records behind row numbers."""
         marks = ",".join("?" * len(rids))
         rows = self.query(f"SELECT rid, doc FROM record WHERE rid IN ({marks})", rids)
-        return {rid: Record.restore(json.loads(doc)) for rid, doc in rows}
+        docs = json.loads(f"[{','.join(doc for _, doc in rows)}]")
+        return {rid: Record.restore(doc) for (rid, _), doc in zip(rows, docs, strict=True)}
 
     def records(self, selection: Selection | None = None) -> list[Record]:
         """Return the selected records."""

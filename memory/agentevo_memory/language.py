@@ -171,6 +171,8 @@ class _Stemmer(Protocol):
 
 def cjk_share(text: str) -> float:
     """Return the share of CJK characters among the letters of `text`, from 0 to 1."""
+    if text.isascii():
+        return 0.0
     letters = [character for character in text if character.isalpha()]
     return sum(bool(_CJK_RUN.match(c)) for c in letters) / len(letters) if letters else 0.0
 

@@ -7,9 +7,9 @@ that it alone decides: id, trust, status, strength, times.
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from agentevo_memory.acceptance import LABEL_CHARS, check_choice, check_namespace, check_text
 from agentevo_memory.errors import RecordError
@@ -39,6 +39,8 @@ INSTRUCTING_TRUST = 0.6
 
 GIST_CHARS = 600
 
+Made = TypeVar("Made")
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -49,7 +51,7 @@ def new_id(now_s: float | None = None) -> str:
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a task ended, and who says so.
 
@@ -64,7 +66,7 @@ class Outcome:
     verifier: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where a record comes from.
 
@@ -85,7 +87,7 @@ class Provenance:
     parents: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Draft:
     """A record as its author offers it.
 
@@ -139,7 +141,7 @@ class Draft:
         return (self.gist or self.text)[:GIST_CHARS]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Record(Draft):
     """A record of the memory: a draft plus what the memory decides.
 
@@ -201,34 +203,44 @@ class Record(Draft):
         if unknown:
             raise RecordError(f"unknown record fields {unknown}; allowed: {list(_RECORD_FIELDS)}")
         try:
-            return cls(**_nested(values))
+            return cls(**_nested(values, _checked))
         except (TypeError, AttributeError) as error:
             raise RecordError(f"{values!r:.200} is not a record: {error}") from error
 
     @classmethod
     def restore(cls, values: Mapping[str, Any]) -> "Record":
         """Return the record that the journal holds; it was checked when it was written."""
-        record = object.__new__(cls)
-        for name, value in _nested(values).items():
-            _SET[name](record, value)
-        return record
+        return _made(cls, _nested(values, _made))
 
 
 _RECORD_FIELDS = tuple(entry.name for entry in fields(Record))
-_SET = {name: getattr(Record, name).__set__ for name in _RECORD_FIELDS}
+_TUPLES = ("namespace", "entities", "tags", "distilled_in")
 _OUTCOME_FIELDS = tuple(entry.name for entry in fields(Outcome))
 _ORIGIN_FIELDS = tuple(entry.name for entry in fields(Provenance))
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(
+    values: Mapping[str, Any], make: Callable[[type[Any], Mapping[str, Any]], Any]
+) -> dict[str, Any]:
     given = dict(values)
-    for name in ("namespace", "entities", "tags", "distilled_in"):
+    for name in _TUPLES:
         given[name] = tuple(given.get(name, ()))
-    given["outcome"] = Outcome(**given.get("outcome", {}))
+    given["outcome"] = make(Outcome, given.get("outcome", {}))
     origin = dict(given.get("provenance", {}))
     origin["parents"] = tuple(origin.get("parents", ()))
-    given["provenance"] = Provenance(**origin)
+    given["provenance"] = make(Provenance, origin)
     return given
+
+
+def _checked(cls: type[Made], values: Mapping[str, Any]) -> Made:
+    return cls(**values)
+
+
+def _made(cls: type[Made], values: Mapping[str, Any]) -> Made:
+    """Return an instance with these values, unchecked; what is missing has its default."""
+    made = object.__new__(cls)
+    made.__dict__.update(values)
+    return made
 
 
 def check_draft(draft: Draft) -> None:

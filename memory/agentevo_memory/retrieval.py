@@ -110,7 +110,7 @@ def weights_for(text: str, languages: frozenset[str], learned: Weights) -> Weigh
 
 def fuse(pool: Pool, weights: Weights) -> dict[str, Scores]:
     """Return the contribution of each channel to each candidate's score."""
-    dense = np.nan_to_num(pool.dense, nan=-1.0)
+    dense = _or(pool.dense, -1.0)
     return {
         "dense": weights.dense * spread(dense + weights.context * pool.near_dense),
         "lexical": weights.lexical * spread(pool.lexical + weights.context * pool.near_lexical),
@@ -121,8 +121,13 @@ def fuse(pool: Pool, weights: Weights) -> dict[str, Scores]:
 
 def evidence(pool: Pool) -> Scores:
     """Return the absolute evidence for each candidate, in [0, 1]."""
-    dense = np.nan_to_num(pool.dense, nan=0.0)
-    return np.clip(np.maximum(dense, pool.coverage), 0.0, 1.0)
+    reached = np.maximum(_or(pool.dense, 0.0), pool.coverage)
+    return np.asarray(np.minimum(np.maximum(reached, 0), 1), dtype=np.float32)
+
+
+def _or(values: Scores, default: float) -> Scores:
+    """Return `values` with `default` in place of NaN."""
+    return np.where(np.isnan(values), np.float32(default), values)
 
 
 def spread(values: Scores) -> Scores:
@@ -198,8 +203,8 @@ class _Shown:
     def repeats(self, record: Record) -> bool:
         """Take in a record; return whether an earlier one says the same in other inflections."""
         words = record.indexed_text.casefold().split()
-        others = self._alike.setdefault(frozenset(word[:3] for word in words), [])
-        repeated = any(_marks(other) == _marks(record) for other in others)
+        others = self._alike.setdefault(frozenset([word[:3] for word in words]), [])
+        repeated = bool(others) and any(_marks(other) == _marks(record) for other in others)
         others.append(record)
         return repeated
 

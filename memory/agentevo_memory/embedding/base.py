@@ -93,9 +93,12 @@ def check_vectors(
             f"embedding of shape {array.shape}; expected {(count, dimension)}: "
             "the vector must come from the embedder of this store"
         )
-    if not np.isfinite(array).all():
-        raise EmbeddingError("the embedding holds NaN or infinity; embed the text again")
-    length = np.linalg.norm(array, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        length = np.sqrt(np.add.reduce(array * array, axis=1, keepdims=True))
+    if not np.isfinite(length).all():
+        raise EmbeddingError(
+            "the embedding holds NaN, infinity or numbers beyond 1e18; embed the text again"
+        )
     if not length.all():
         raise EmbeddingError("the embedding has length zero; a unit vector is needed")
     return np.asarray(array / length, dtype=np.float32)

@@ -31,7 +31,8 @@ from agentevo_memory.indexes.chroma_files import (
     read_manifest,
     write_manifest,
 )
-from agentevo_memory.indexes.exact import ExactIndex, best_of
+from agentevo_memory.indexes.exact import ExactIndex
+from agentevo_memory.indexes.selection import best_of
 
 FLUSH = 2_000
 BATCH = 1_000
@@ -144,7 +145,7 @@ class ChromaIndex:
             for start in range(0, min(len(rids), left), BATCH):
                 stop = min(start + BATCH, left, len(rids))
                 self._upsert(_key(partition, slot), rids[start:stop], vectors[start:stop])
-            self._tail.remove_from(partition, slot, rids[:left])
+            self._tail.remove_from(slot, rids[:left])
             left -= min(len(rids), left)
 
     def __len__(self) -> int:

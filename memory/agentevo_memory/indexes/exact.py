@@ -4,126 +4,50 @@ Large blocks are searched in two steps: the sign bits of all rows give a shortli
 distance, whose cosines are then computed exactly. Small blocks are computed in full.
 """
 
-import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from agentevo_memory.columns import Arrays, Columns
+from agentevo_memory.columns import Arrays
 from agentevo_memory.indexes.base import Nearest
+from agentevo_memory.indexes.block import Block, Places, Rids, Rows, Vectors
+from agentevo_memory.indexes.selection import best_of
 
 FULL_SCAN_ROWS = 4_000
 SHORTLIST = 6
 SHORTLIST_MIN = 500
 
-_GROUPS_PER_VALUE = 8
-
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.intp]
-
-
-class Block:
-    """The vectors of one partition and slot, in rows without gaps."""
-
-    def __init__(self, dimension: int) -> None:
-        self._words = -(-dimension // 64)
-        bits: dict[str, DTypeLike] = dict.fromkeys(self._bit_names(), "u8")
-        self._rows = Columns({"rid": "i8", "vector": ("f4", (dimension,)), **bits})
-        self._row_of: dict[int, int] = {}
-
-    @property
-    def size(self) -> int:
-        """Number of vectors held."""
-        return len(self._rows)
-
-    def put(self, rids: Sequence[int], vectors: Vectors) -> None:
-        """Add or replace vectors."""
-        new = [rid for rid in dict.fromkeys(rids) if rid not in self._row_of]
-        self._row_of.update(zip(new, range(self.size, self.size + len(new)), strict=True))
-        self._rows.resize(self.size + len(new))
-        rows = np.array([self._row_of[rid] for rid in rids], dtype=np.int64)
-        self._rows["rid"][rows] = rids
-        self._rows["vector"][rows] = vectors
-        for name, bits in zip(self._bit_names(), _sign_bits(vectors, self._words), strict=True):
-            self._rows[name][rows] = bits
-
-    def remove(self, rid: int) -> None:
-        """Drop one vector by moving the last row into its place."""
-        row = self._row_of.pop(rid, None)
-        if row is None:
-            return
-        last = self.size - 1
-        if row != last:
-            self._rows.copy_row(last, row)
-            self._row_of[int(self._rows["rid"][row])] = row
-        self._rows.resize(last)
-
-    def members(self, allowed: NDArray[np.bool_] | None) -> Rows | None:
-        """Return the rows that a mask over row numbers lets through; None for all."""
-        return None if allowed is None else np.flatnonzero(allowed[self._rows["rid"]])
-
-    def distances(self, vector: Vectors, rows: Rows | None) -> NDArray[np.uint16]:
-        """Return in how many sign bits each of the rows differs from a vector."""
-        query = _sign_bits(vector[None, :], self._words)[:, 0]
-        found = np.zeros(self.size if rows is None else len(rows), dtype=np.uint16)
-        for name, word in zip(self._bit_names(), query, strict=True):
-            bits = self._rows[name]
-            found += np.bitwise_count((bits if rows is None else bits[rows]) ^ word)
-        return found
-
-    def cosines(self, vector: Vectors, rows: Rows | None) -> Nearest:
-        """Return the cosines of the rows, in their order."""
-        rids, matrix = self._rows["rid"], self._rows["vector"]
-        if rows is None:
-            return Nearest(rids, matrix @ vector)
-        return Nearest(rids[rows], matrix[rows] @ vector)
-
-    def raise_scores(self, best: Vectors, vector: Vectors, rids: Sequence[int]) -> None:
-        """Raise the entries of `best` to the cosines of the records that are here."""
-        found = [(i, self._row_of[rid]) for i, rid in enumerate(rids) if rid in self._row_of]
-        if found:
-            places, rows = np.array(found, dtype=np.int64).T
-            best[places] = np.fmax(best[places], self._rows["vector"][rows] @ vector)
-
-    def content(self) -> tuple[list[int], Vectors]:
-        """Return the row numbers and vectors held."""
-        return self._rows["rid"].tolist(), self._rows["vector"].copy()
-
-    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """Return all that is held."""
-        return self._rows.arrays(prefix)
-
-    def adopt(self, arrays: Arrays, prefix: str) -> None:
-        """Take over what `arrays` gave."""
-        self._rows.adopt(arrays, prefix)
-        self._row_of = {rid: row for row, rid in enumerate(self._rows["rid"].tolist())}
-
-    def _bit_names(self) -> list[str]:
-        return [f"bits{word}" for word in range(self._words)]
-
 
 class ExactIndex:
-    """Cosine search over vectors in memory; every process builds its own from the journal."""
+    """Cosine search over vectors in memory; every process builds its own from the journal.
+
+    In each slot a record lies in one partition: putting it into another one moves it.
+    """
 
     name = "exact"
 
     def __init__(self) -> None:
-        self._blocks: dict[tuple[str, int], Block] = {}
+        self._blocks: dict[str, dict[int, Block]] = {}
+        self._numbered: list[Block] = []
+        self._places: defaultdict[int, Places] = defaultdict(Places)
 
     def put(self, partition: str, slot: int, rids: Sequence[int], vectors: Vectors) -> None:
         """Add vectors, replacing those of the same row number and slot."""
-        block = self._blocks.get((partition, slot))
-        if block is None:
-            block = self._blocks[partition, slot] = Block(vectors.shape[1])
-        block.put(rids, vectors)
+        block, places = self._block(partition, slot, vectors.shape[1]), self._places[slot]
+        given = np.array(rids, np.int64)
+        held, _ = places.of(given)
+        self._remove(places, given[(held != 0) & (held != block.number)])
+        new = list(dict.fromkeys(given[held != block.number].tolist()))
+        places.enter(np.array(new, np.int64), block.number, block.extend(new))
+        block.set(places.of(given)[1].astype(np.intp), vectors)
 
     def remove(self, rids: Sequence[int]) -> None:
         """Drop all vectors of these records; unknown ones are ignored."""
-        for block in self._blocks.values():
-            for rid in rids:
-                block.remove(rid)
+        for places in self._places.values():
+            self._remove(places, np.array(rids, np.int64))
 
     def nearest(
         self,
@@ -133,21 +57,27 @@ class ExactIndex:
         allowed: NDArray[np.bool_] | None = None,
     ) -> Nearest:
         """Return the nearest records, each once, by its best slot."""
-        blocks = [block for block in self._of(partitions) if block.size]
+        blocks = [block for _, block in self._of(partitions) if block.size]
         chosen = shortlist(blocks, vector, limit, allowed)
-        found = [block.cosines(vector, rows) for block, rows in zip(blocks, chosen, strict=True)]
+        found = [block.nearest(vector, rows) for block, rows in zip(blocks, chosen, strict=True)]
         return best_of(found, limit)
 
     def scores(self, partitions: Sequence[str], vector: Vectors, rids: Sequence[int]) -> Vectors:
         """Return the best cosine of each record; NaN where there is no vector of it."""
         best = np.full(len(rids), np.nan, dtype=np.float32)
-        for block in self._of(partitions):
-            block.raise_scores(best, vector, rids)
+        wanted = np.array(rids, np.int64)
+        places = {slot: each.of(wanted) for slot, each in self._places.items()}
+        for slot, block in self._of(partitions):
+            numbers, rows = places[slot]
+            here = np.flatnonzero(numbers == block.number)
+            if len(here):
+                found = block.cosines(vector, rows[here].astype(np.intp))
+                best[here] = np.fmax(best[here], found)
         return best
 
     def __len__(self) -> int:
         """Return the number of vectors held."""
-        return sum(block.size for block in self._blocks.values())
+        return sum(block.size for block in self._numbered)
 
     def settle(self) -> None:
         """Do nothing: nothing is held from before."""
@@ -158,20 +88,21 @@ class ExactIndex:
     def close(self) -> None:
         """Forget everything."""
         self._blocks.clear()
+        self._numbered.clear()
+        self._places.clear()
 
     def vectors_of(self, partition: str, slot: int) -> tuple[list[int], Vectors]:
         """Return the row numbers and vectors of one partition and slot."""
-        return self._blocks[partition, slot].content()
+        return self._blocks[partition][slot].content()
 
-    def remove_from(self, partition: str, slot: int, rids: Sequence[int]) -> None:
+    def remove_from(self, slot: int, rids: Sequence[int]) -> None:
         """Drop the vectors of one slot of records."""
-        for rid in rids:
-            self._blocks[partition, slot].remove(rid)
+        self._remove(self._places[slot], np.array(rids, np.int64))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that is held, for a snapshot."""
         found: dict[str, NDArray[Any]] = {}
-        for (partition, slot), block in self._blocks.items():
+        for partition, slot, block in self._all():
             found |= block.arrays(f"dense/{partition}/{slot}/")
         return found
 
@@ -181,18 +112,40 @@ class ExactIndex:
             head, _, column = name.rpartition("/")
             if name.startswith("dense/") and column == "vector":
                 partition, _, slot = head.removeprefix("dense/").rpartition("/")
-                block = Block(arrays[name].shape[1])
+                block = self._block(partition, int(slot), arrays[name].shape[1])
                 block.adopt(arrays, f"{head}/")
-                self._blocks[partition, int(slot)] = block
+                self._places[int(slot)].enter(block.rids, block.number, np.arange(block.size))
         return True
 
     def slots(self) -> list[tuple[str, int]]:
         """Return every partition and slot that holds a vector."""
-        return [key for key, block in self._blocks.items() if block.size]
+        return [(partition, slot) for partition, slot, block in self._all() if block.size]
 
-    def _of(self, partitions: Sequence[str]) -> list[Block]:
-        wanted = set(partitions)
-        return [block for (name, _), block in self._blocks.items() if name in wanted]
+    def _all(self) -> Iterator[tuple[str, int, Block]]:
+        for partition, blocks in self._blocks.items():
+            for slot, block in blocks.items():
+                yield partition, slot, block
+
+    def _of(self, partitions: Sequence[str]) -> list[tuple[int, Block]]:
+        names = [name for name in partitions if name in self._blocks]
+        return [pair for name in dict.fromkeys(names) for pair in self._blocks[name].items()]
+
+    def _block(self, partition: str, slot: int, dimension: int) -> Block:
+        blocks = self._blocks.setdefault(partition, {})
+        if slot not in blocks:
+            blocks[slot] = Block(len(self._numbered) + 1, dimension)
+            self._numbered.append(blocks[slot])
+        return blocks[slot]
+
+    def _remove(self, places: Places, rids: Rids) -> None:
+        rids = np.unique(rids)
+        numbers, rows = places.of(rids)
+        held = rids[numbers > 0]
+        places.enter(held, 0, np.zeros(len(held), np.intp))
+        for number in set(numbers.tolist()) - {0}:
+            gone = rows[numbers == number].astype(np.intp)
+            moved, to = self._numbered[number - 1].remove(gone)
+            places.enter(moved, number, to)
 
 
 def shortlist(
@@ -213,41 +166,3 @@ def shortlist(
     return [
         rows if member is None else member[rows] for member, rows in zip(members, near, strict=True)
     ]
-
-
-def best_of(found: Sequence[Nearest], limit: int) -> Nearest:
-    """Return the best of several answers, each record once."""
-    if not found:
-        return Nearest(np.zeros(0, np.int64), np.zeros(0, np.float32))
-    rids = np.concatenate([answer.rids for answer in found])
-    scores = np.concatenate([answer.scores for answer in found])
-    chosen = top_positions(scores, limit)
-    if len(set(rids[chosen].tolist())) < len(chosen):
-        order = np.argsort(-scores, kind="stable")
-        _, first = np.unique(rids[order], return_index=True)
-        chosen = order[np.sort(first)][:limit]
-    return Nearest(rids[chosen], scores[chosen])
-
-
-def top_positions(values: NDArray[np.float32], limit: int) -> NDArray[np.intp]:
-    """Return the positions of the largest values, best first, ties by position."""
-    high = np.flatnonzero(values >= reached_by(values, limit))
-    return np.asarray(high[np.argsort(-values[high], kind="stable")[:limit]])
-
-
-def reached_by(values: NDArray[np.float32], count: int) -> float:
-    """Return a value that at least `count` values reach, little below the one that exactly do."""
-    groups = _GROUPS_PER_VALUE * count
-    if len(values) <= count:
-        return -math.inf
-    if len(values) >= 2 * groups:
-        whole = len(values) - len(values) % groups
-        values = values[:whole].reshape(-1, groups).max(axis=0)
-    return float(np.partition(values, -count)[-count])
-
-
-def _sign_bits(vectors: Vectors, words: int) -> NDArray[np.uint64]:
-    packed = np.packbits(vectors > 0, axis=1)
-    padded = np.zeros((len(vectors), words * 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return np.ascontiguousarray(padded.view(np.uint64).T)

@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentevo_memory.columns import Arrays, Columns
-from agentevo_memory.indexes.match import K1, B, Match, Part, Term
+from agentevo_memory.indexes.match import K1, B, Documents, Match, Part, Term, Times
 
 _BULK = 500
 _TAIL_MIN = 4_000
 _TAIL_SHARE = 4
 _PACK_SHARE = 5
 _PACK_MIN = 256
+_FREQUENT_MIN = 512
+_FREQUENT_SHARE = 16
+_PREPARED_MAX = 10_000
 _TIMES_MAX = 65_535
 _DOCUMENT = {"rid": "i8", "length": "f4", "live": "?"}
 
@@ -35,7 +38,9 @@ class Postings:
         self._tail: dict[int, tuple[array[int], array[int]]] = {}
         self._documents = Columns(_DOCUMENT)
         self._row_of: dict[int, int] = {}
-        self._frequencies: dict[int, int] = {}
+        self._prepared: dict[int, Term] = {}
+        self._tables: dict[int, Times] = {}
+        self._seen: Documents | None = None
         self._length = 0.0
         self._packed_documents = 0
 
@@ -50,7 +55,7 @@ class Postings:
         self._documents["live"][first:] = True
         self._row_of.update(zip(rids, range(first, first + len(rids)), strict=True))
         self._length += sum(lengths)
-        self._frequencies.clear()
+        self._forget_prepared()
         if len(rids) >= _BULK:
             self._pack(self._counted(first, documents, lengths))
             return
@@ -72,26 +77,16 @@ class Postings:
             return
         self._documents["live"][rows] = False
         self._length -= float(self._documents["length"][rows].sum())
-        self._frequencies.clear()
+        self._forget_prepared()
         dead = len(self._documents) - len(self._row_of)
         if dead > max(_PACK_MIN, len(self._documents) // _PACK_SHARE):
             self._pack()
 
     def match(self, terms: Iterable[int]) -> Match:
         """Return the answer to a query, from which single scores can be asked."""
-        count, found, ceiling = len(self._row_of), [], 0.0
-        per_term = K1 * B * count / max(self._length, 1.0)
-        for term in dict.fromkeys(terms):
-            parts = self._parts(self._terms.get(term, -1))
-            frequency = self._frequency(term, parts)
-            weight = (K1 + 1) * math.log(1 + (count - frequency + 0.5) / (frequency + 0.5))
-            ceiling += weight / 2
-            if parts:
-                most = max(int(part.times.max()) for part in parts)
-                bound = weight * most / (most * (1 + per_term) + K1 * (1 - B))
-                found.append(Term(weight, bound, parts))
-        found.sort(key=lambda each: -each.bound)
-        return Match(self._documents, self._row_of, found, (per_term, ceiling))
+        asked = [self._prepare(term) for term in dict.fromkeys(terms)]
+        found = sorted((term for term in asked if term.parts), key=lambda term: -term.bound)
+        return Match(self._looked_at(), found, sum(term.weight for term in asked) / 2)
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -116,26 +111,64 @@ class Postings:
         self._documents.adopt(arrays, prefix)
         self._count_rows()
 
+    def _looked_at(self) -> Documents:
+        if self._seen is None:
+            norms = self._documents["length"] * np.float32(self._per_term)
+            norms += np.float32(K1 * (1 - B))
+            rids, live = self._documents["rid"], self._documents["live"]
+            self._seen = Documents(rids, live, norms, self._row_of)
+        return self._seen
+
+    @property
+    def _per_term(self) -> float:
+        return K1 * B * len(self._row_of) / max(self._length, 1.0)
+
+    def _prepare(self, key: int) -> Term:
+        """Return a term as the documents are now."""
+        term = self._prepared.get(key)
+        if term is None:
+            if len(self._prepared) >= _PREPARED_MAX:
+                self._prepared.clear()
+            parts = self._parts(self._terms.get(key, -1))
+            count, frequency = len(self._row_of), self._frequency(parts)
+            weight = (K1 + 1) * math.log(1 + (count - frequency + 0.5) / (frequency + 0.5))
+            most = max((int(part.times.max()) for part in parts), default=0)
+            bound = weight * most / (most * (1 + self._per_term) + K1 * (1 - B))
+            term = self._prepared[key] = Term(weight, bound, parts)
+        return term
+
     def _parts(self, number: int) -> tuple[Part, ...]:
         parts = []
         if 0 <= number < len(self._starts) - 1:
             where = slice(self._starts[number], self._starts[number + 1])
-            parts.append(Part(self._packed.rows[where], self._packed.times[where]))
+            rows, times = self._packed.rows[where], self._packed.times[where]
+            parts.append(Part(rows, times, self._table(number, rows, times)))
         if number in self._tail:
-            rows, times = self._tail[number]
-            parts.append(Part(np.array(rows, np.int32), np.array(times, np.uint16)))
+            late, counts = self._tail[number]
+            parts.append(Part(np.array(late, np.int32), np.array(counts, np.uint16)))
         return tuple(part for part in parts if len(part.rows))
 
-    def _frequency(self, term: int, parts: tuple[Part, ...]) -> int:
-        if term not in self._frequencies:
-            live = self._documents["live"]
-            self._frequencies[term] = sum(
-                len(part.rows)
-                if len(self._row_of) == len(live)
-                else int(np.count_nonzero(live[part.rows]))
-                for part in parts
-            )
-        return self._frequencies[term]
+    def _table(self, number: int, rows: NDArray[np.int32], times: Times) -> Times | None:
+        """Return how often a frequent term occurs in each packed document; None for a rare one."""
+        if len(rows) < max(_FREQUENT_MIN, self._packed_documents // _FREQUENT_SHARE):
+            return None
+        if number not in self._tables:
+            table = self._tables[number] = np.zeros(self._packed_documents + 1, np.uint16)
+            table[rows] = times
+        return self._tables[number]
+
+    def _frequency(self, parts: tuple[Part, ...]) -> int:
+        live = self._documents["live"]
+        return sum(
+            len(part.rows)
+            if len(self._row_of) == len(live)
+            else int(np.count_nonzero(live[part.rows]))
+            for part in parts
+        )
+
+    def _forget_prepared(self) -> None:
+        self._prepared.clear()
+        self._seen = None
 
     def _counted(
         self, first: int, documents: Sequence[Sequence[int]], lengths: Sequence[int]
@@ -161,7 +194,8 @@ class Postings:
             terms.append(new[0])
             parts.append(new[1])
         self._tail.clear()
-        self._sort(np.concatenate(terms), Part(*map(np.concatenate, zip(*parts, strict=True))))
+        rows, times = (np.concatenate(each) for each in zip(*(p[:2] for p in parts), strict=True))
+        self._sort(np.concatenate(terms), Part(rows, times))
 
     def _sort(self, terms: NDArray[np.int64], entries: Part) -> None:
         live = self._documents["live"].copy()
@@ -182,4 +216,5 @@ class Postings:
         self._row_of = {rid: row for row, rid in enumerate(self._documents["rid"].tolist())}
         self._packed_documents = len(self._documents)
         self._length = float(self._documents["length"].sum(dtype=np.float64))
-        self._frequencies.clear()
+        self._tables.clear()
+        self._forget_prepared()

@@ -4,15 +4,15 @@ k1 = 0.9 and b = 0.4, the values usual for short texts. Rare words are scored fi
 for the documents that can still reach the best, so the answer is that of a full scan.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo_memory.columns import Columns
 from agentevo_memory.indexes.base import Nearest
-from agentevo_memory.indexes.exact import reached_by, top_positions
+from agentevo_memory.indexes.selection import reached_by, top_positions
 
 K1 = 0.9
 B = 0.4
@@ -22,13 +22,18 @@ _TINY = 1e-12
 
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int32]
+Times = NDArray[np.uint16]
 
 
 class Part(NamedTuple):
-    """Where a term occurs: rows in rising order, and how often in each."""
+    """Where a term occurs: rows in rising order, and how often in each.
+
+    `table` has how often by row, with a 0 behind its end, for a term that occurs in many; else None.
+    """
 
     rows: Rows
-    times: NDArray[np.uint16]
+    times: Times
+    table: Times | None = None
 
 
 class Term(NamedTuple):
@@ -38,6 +43,23 @@ class Term(NamedTuple):
     bound: float
     parts: tuple[Part, ...]
 
+    @property
+    def size(self) -> int:
+        """In how many documents it occurs."""
+        return sum(len(part.rows) for part in self.parts)
+
+
+class Documents(NamedTuple):
+    """The documents of one namespace by their rows; those of `row_of` are live.
+
+    `norms` is what the length of each adds to the denominator of BM25.
+    """
+
+    rids: NDArray[np.int64]
+    live: NDArray[np.bool_]
+    norms: Scores
+    row_of: Mapping[int, int]
+
 
 class Match:
     """The words of one query in the documents of one namespace; valid until the next change.
@@ -46,21 +68,14 @@ class Match:
         ceiling: The score of a document in which every word counts as once.
     """
 
-    def __init__(
-        self,
-        documents: Columns,
-        row_of: dict[int, int],
-        terms: Sequence[Term],
-        measures: tuple[float, float],
-    ) -> None:
+    def __init__(self, documents: Documents, terms: Sequence[Term], ceiling: float) -> None:
+        self.ceiling = ceiling
         self._documents = documents
-        self._row_of = row_of
         self._terms = terms
-        self._per_term, self.ceiling = measures
+        self._total: Scores | None = None
 
     def best(self, limit: int, allowed: NDArray[np.bool_] | None) -> Nearest:
         """Return the best documents that have a word of the query, best first."""
-        rids = self._documents["rid"]
         if allowed is not None and np.count_nonzero(allowed) <= FEW_ROWS:
             rows = self._rows(np.flatnonzero(allowed).tolist())
             rows = rows[rows >= 0]
@@ -69,33 +84,40 @@ class Match:
         else:
             rows, scores = self._candidates(limit, allowed)
         top = top_positions(scores, limit)
-        return Nearest(rids[rows[top]], scores[top])
+        return Nearest(self._documents.rids[rows[top]], scores[top])
 
     def scores(self, rids: Sequence[int]) -> Scores:
         """Return the score of each document; 0 for foreign ones."""
         rows = self._rows(rids)
         known = rows >= 0
         scores = np.zeros(len(rows), np.float32)
-        scores[known] = self._at(rows[known], self._terms)
+        if self._total is None:
+            scores[known] = self._at(rows[known], self._terms)
+        else:
+            scores[known] = self._total[rows[known]]
         return scores
 
     def _rows(self, rids: Sequence[int]) -> Rows:
-        get = self._row_of.get
-        return np.array([get(rid, -1) for rid in rids], np.int32)
+        found = map(self._documents.row_of.get, rids, repeat(-1))
+        return np.fromiter(found, np.int32, len(rids))
 
     def _candidates(self, limit: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Scores]:
         """Return a superset of the best: words in falling order, until the rest cannot matter."""
-        total, eligible = np.zeros(len(self._documents), np.float32), self._eligible(allowed)
+        total, eligible = np.zeros(len(self._documents.rids), np.float32), self._eligible(allowed)
         left, rest, least = list(self._terms), sum(term.bound for term in self._terms), 0.0
+        seen, unseen = 0, sum(term.size for term in self._terms)
         while left and least <= rest:
             term = left.pop(0)
             for part in term.parts:
-                total[part.rows] += self._gain(term.weight, part.rows, part.times)
+                total[part.rows] += self._gain(term, part.rows, part.times)
             if eligible is not None:
                 total *= eligible
             rest -= term.bound
-            if sum(len(part.rows) for each in left for part in each.parts) > FEW_ROWS:
+            seen, unseen = seen + term.size, unseen - term.size
+            if unseen > FEW_ROWS and seen >= limit:
                 least = reached_by(total, limit)
+        if not left and allowed is None:
+            self._total = total
         floor = max(least - rest, 0.0) * (1 - _ROUNDING) + _TINY
         rows: Rows = np.flatnonzero(total >= floor).astype(np.int32)
         scores: Scores = total[rows]
@@ -108,25 +130,27 @@ class Match:
 
     def _eligible(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
         """Return a mask over documents of those that are live and allowed; None for all."""
-        live: NDArray[np.bool_] = self._documents["live"]
+        documents = self._documents
         if allowed is not None:
-            mask: NDArray[np.bool_] = live & allowed[self._documents["rid"]]
+            mask: NDArray[np.bool_] = documents.live & allowed[documents.rids]
             return mask
-        return live if len(self._row_of) < len(live) else None
+        return documents.live if len(documents.row_of) < len(documents.live) else None
 
     def _at(self, rows: Rows, terms: Sequence[Term]) -> Scores:
         """Return what terms give to single documents."""
         scores = np.zeros(len(rows), np.float32)
         for term in terms:
             for part in term.parts:
-                place = np.minimum(np.searchsorted(part.rows, rows), len(part.rows) - 1)
-                hit = part.rows[place] == rows
-                scores[hit] += self._gain(term.weight, rows[hit], part.times[place[hit]])
+                if part.table is not None:
+                    scores += self._gain(term, rows, part.table.take(rows, mode="clip"))
+                    continue
+                place = np.minimum(part.rows.searchsorted(rows), len(part.rows) - 1)
+                hit = np.flatnonzero(part.rows[place] == rows)
+                if len(hit):
+                    scores[hit] += self._gain(term, rows[hit], part.times[place[hit]])
         return scores
 
-    def _gain(self, weight: float, rows: NDArray[Any], times: NDArray[np.uint16]) -> Scores:
-        norm = self._documents["length"][rows]
-        norm *= np.float32(self._per_term)
-        norm += np.float32(K1 * (1 - B))
-        norm += times
-        return np.asarray(np.float32(weight) * times / norm, np.float32)
+    def _gain(self, term: Term, rows: Rows, times: Times) -> Scores:
+        norms = self._documents.norms[rows]
+        norms += times
+        return np.asarray(np.float32(term.weight) * times / norms, np.float32)

@@ -4,6 +4,7 @@ The names in a query are matched with the records' entities and taken out of the
 names shared by many records would drown the meaning.
 """
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 
 from agentevo_memory.acceptance import check_choice, check_namespace, check_text
 from agentevo_memory.embedding.base import Embedder, check_vectors
+from agentevo_memory.errors import RecordError
 from agentevo_memory.follower import View
 from agentevo_memory.pool import Pool, Probe
 from agentevo_memory.record import KINDS, RECALLABLE, STATUSES, Record
@@ -65,8 +67,6 @@ class Explained:
 
 def check_query(query: Query) -> None:
     """Raise RecordError at the first part of `query` that cannot be searched for."""
-    from agentevo_memory.errors import RecordError
-
     check_namespace(query.namespace)
     for kind in (*query.kinds, *query.quotas):
         check_choice("kind", kind, KINDS)
@@ -112,21 +112,21 @@ def search(
 
 def _ranked(query: Query, view: View, pool: Pool, weights: Weights, now: float) -> Iterator[Hit]:
     parts = fuse(pool, weights)
-    total = np.sum(list(parts.values()), axis=0)
-    order = np.argsort(-total, kind="stable")
-    table = np.stack([*parts.values(), np.nan_to_num(pool.dense), evidence(pool)], axis=1)
+    columns = [*parts.values(), pool.dense, evidence(pool)]
+    order = np.argsort(-sum(parts.values()), kind="stable")
     for start in range(0, len(order), query.k + _SPARE):
         batch = order[start : start + query.k + _SPARE]
         rids = pool.rids[batch].tolist()
         records, hits = view.records(rids), []
-        for rid, (*values, cosine, evident) in zip(rids, table[batch].tolist(), strict=True):
+        rows = zip(*(column[batch].tolist() for column in columns), strict=True)
+        for rid, (*values, cosine, evident) in zip(rids, rows, strict=True):
             record = records.get(rid)
             if record is None or record.status not in query.statuses:
                 continue
             explain = dict(zip(parts, values, strict=True))
             explain["retention"] = weights.retention * retention_of(record, now)
             score = sum(explain.values())
-            explain["cosine"] = cosine
+            explain["cosine"] = 0.0 if math.isnan(cosine) else cosine
             hits.append(Hit(record, score, evident, explain))
         yield from sorted(hits, key=lambda hit: -hit.score)
 
