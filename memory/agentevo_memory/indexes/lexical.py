@@ -187,14 +187,15 @@ class Postings:
         """Bring everything into one piece, without dead documents and the terms of only those."""
         sizes = np.diff(self._starts)
         terms, parts = [np.repeat(np.arange(len(sizes)), sizes)], [self._packed]
-        for number, (rows, times) in sorted(self._tail.items()):
-            terms.append(np.full(len(rows), number))
-            parts.append(Part(np.array(rows, np.int32), np.array(times, np.uint16)))
+        for number, (late, counts) in sorted(self._tail.items()):
+            terms.append(np.full(len(late), number))
+            parts.append(Part(np.array(late, np.int32), np.array(counts, np.uint16)))
         if new is not None:
             terms.append(new[0])
             parts.append(new[1])
         self._tail.clear()
-        rows, times = (np.concatenate(each) for each in zip(*(p[:2] for p in parts), strict=True))
+        rows = np.concatenate([part.rows for part in parts])
+        times = np.concatenate([part.times for part in parts])
         self._sort(np.concatenate(terms), Part(rows, times))
 
     def _sort(self, terms: NDArray[np.int64], entries: Part) -> None:
