@@ -2,7 +2,8 @@
 
 All contenders take turns on the same prompts within one process, so a busy machine slows all of
 them alike; the best of the rounds counts. The bare loop does nothing but fill batches and take the
-largest logit: it is the limit of what batching can give on this machine.
+largest logit: it is the limit of what batching can give on this machine. `spread` is the engine with
+as many contexts over the one copy of the weights as there are processors for its threads.
 
 The serial `Llama` answers token lists by `create_completion`, which spares it the chat template and
 costs no more than its bare `generate`; it reuses the prefix of its previous prompt by itself.
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from agentevo.models.llama.sampling import SamplingOptions
 from agentevo.models.llama.sizing import EngineSettings
 
 ROOT = Path(__file__).parents[2]
-COUNTS = (1, 4, 16, 32)
+SHOWN = ("serial", "xllama", "bare", "engine", "spread")
 WIDTH, HEADS, KV_HEADS, HEAD, HIDDEN, BLOCKS, VOCABULARY = 1024, 16, 8, 64, 4096, 20, 32000
 Q8_BLOCK_BYTES, Q8_BLOCK = 34, 32
 
@@ -113,8 +114,8 @@ def measure_throughput(load: Load, counts: Sequence[int], rounds: int) -> None:
         f"\n{load.path.name}: {load.shared}+{load.own} prompt and {load.answer} answer "
         f"tokens, {load.n_threads} thread(s), {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
     )
-    print(f"{'n':>3} {'prefix':>7} {'serial':>8} {'xllama':>8} {'engine':>8} {'bare':>8}"
-          f" {'engine/bare':>12} {'engine/serial':>14}")  # fmt: skip
+    print(f"{'n':>3} {'prefix':>7} " + " ".join(f"{name:>8}" for name in SHOWN)
+          + f" {'engine/bare':>12} {'spread/serial':>14}")  # fmt: skip
     for n in counts:
         for shared in (False, True):
             with contenders(load, n, shared=shared) as runs:
@@ -125,9 +126,9 @@ def measure_throughput(load: Load, counts: Sequence[int], rounds: int) -> None:
                         started = time.perf_counter()
                         tokens = run(prompts)
                         best[name] = max(best[name], tokens / (time.perf_counter() - started))
-            shown = [best.get(name, 0.0) for name in ("serial", "xllama", "engine", "bare")]
+            shown = [best.get(name, 0.0) for name in SHOWN]
             print(f"{n:3} {'shared' if shared else 'own':>7} " + " ".join(f"{v:8.0f}" for v in shown)
-                  + f" {best['engine'] / best['bare']:12.2f} {best['engine'] / best['serial']:14.2f}")  # fmt: skip
+                  + f" {best['engine'] / best['bare']:12.2f} {best['spread'] / best['serial']:14.2f}")  # fmt: skip
 
 
 @contextmanager
@@ -142,12 +143,18 @@ def contenders(load: Load, n: int, *, shared: bool) -> Iterator[dict[str, Conten
         verbose=False,
     )  # fmt: skip
     settings = EngineSettings(n_ctx=length, max_sequences=n, n_threads=n_threads)
+    spread = replace(settings, contexts=max(1, (os.cpu_count() or 1) // n_threads))
     bare = Context(model, ContextShape(length, n, length * n, 2048, n_threads))
     server = make_xllamacpp(load, n)
-    with LlamaEngine(model, settings) as engine, ThreadPoolExecutor(n) as pool:
+    with (
+        LlamaEngine(model, settings) as engine,
+        LlamaEngine(model, spread) as spread_engine,
+        ThreadPoolExecutor(n) as pool,
+    ):
         runs = {
             "serial": lambda prompts: run_serial(serial, prompts, load.answer),
             "engine": lambda prompts: run_engine(engine, prompts, load.answer),
+            "spread": lambda prompts: run_engine(spread_engine, prompts, load.answer),
             "bare": lambda prompts: run_bare(bare, prompts, load, shared=shared),
         }
         if server is not None:

@@ -1,4 +1,4 @@
-"""`LlamaEngine`: many requests at once on one context of a local model, with adapters swapped live.
+"""`LlamaEngine`: many requests at once on the contexts of a local model, with adapters swapped live.
 
 Every request is pinned to its adapter set when it is submitted and every cached state is keyed by
 the base model's hash and that set, so an answer never mixes two sets.
@@ -6,8 +6,10 @@ the base model's hash and that set, so an answer never mixes two sets.
 
 import hashlib
 import threading
+import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,9 +20,15 @@ from agentevo.errors import ModelError
 from agentevo.models.llama.adapters import BASE, AdapterSet
 from agentevo.models.llama.errors import ContextOverflowError, EngineBusyError
 from agentevo.models.llama.model import LlamaModel
+from agentevo.models.llama.prefix_cache import PrefixCache
 from agentevo.models.llama.request import Delta, EngineRequest, Generation, Listener, Running
 from agentevo.models.llama.sampling import Sampler
-from agentevo.models.llama.sizing import EngineSettings, check_memory, shape_of
+from agentevo.models.llama.sizing import (
+    EngineSettings,
+    check_memory,
+    contexts_of,
+    shape_of,
+)
 from agentevo.models.llama.worker import Worker
 
 
@@ -43,21 +51,21 @@ class LlamaEngine:
         self.model = model
         self.settings = settings or EngineSettings()
         self.shape = shape_of(model, self.settings)
-        check_memory(model, self.shape, self.settings.cache_bytes)
-        model.acquire()
-        try:
-            self._worker = Worker(
-                model,
-                self.shape,
-                cache_bytes=self.settings.cache_bytes,
-                turn_s=self.settings.turn_s,
-            )
-        except BaseException:
-            model.release()
-            raise
+        check_memory(model, self.shape, self.settings)
+        self._cache = PrefixCache(self.settings.cache_bytes)
+        self._workers: list[Worker] = []
         self._lock = threading.Lock()
         self._serving = _Serving(BASE)
-        self._finalizer = weakref.finalize(self, _dispose, self._worker, model, self._serving)
+        model.acquire()
+        self._finalizer = weakref.finalize(self, _dispose, self._workers, model, self._serving)
+        try:
+            for _ in range(contexts_of(self.settings)):
+                self._workers.append(
+                    Worker(model, self.shape, cache=self._cache, turn_s=self.settings.turn_s)
+                )
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open(cls, path: str | Path, settings: EngineSettings | None = None) -> "LlamaEngine":
@@ -77,7 +85,7 @@ class LlamaEngine:
     @property
     def is_closed(self) -> bool:
         """Whether the engine takes no further requests."""
-        return self._worker.is_closed
+        return any(worker.is_closed for worker in self._workers)
 
     def cache_key(self, adapters: AdapterSet) -> bytes:
         """Return the key of every state computed with `adapters` on this model."""
@@ -150,18 +158,22 @@ class LlamaEngine:
             old, self._serving.adapters = self._serving.adapters, adapters
         self.model.adapters.release(old)
         if wait_s != 0.0 and old != adapters:
-            self._worker.drain(old, wait_s)
+            end = None if wait_s is None else time.monotonic() + wait_s
+            for worker in self._workers:
+                worker.drain(old, None if end is None else max(0.0, end - time.monotonic()))
         return old
 
     def stats(self) -> dict[str, int]:
         """Return counters since the start and the present load."""
-        cache = self._worker.reuse.cache
+        done: Counter[str] = Counter()
+        for worker in self._workers:
+            done.update(asdict(worker.counters))
         return {
-            **asdict(self._worker.counters),
-            "active": self._worker.active,
-            "waiting": self._worker.unstarted,
-            "cache_entries": len(cache),
-            "cache_bytes": cache.bytes_used,
+            **done,
+            "active": sum(worker.active for worker in self._workers),
+            "waiting": sum(worker.unstarted for worker in self._workers),
+            "cache_entries": len(self._cache),
+            "cache_bytes": self._cache.bytes_used,
         }
 
     def close(self) -> None:
@@ -216,10 +228,11 @@ class LlamaEngine:
             )
 
     def _post(self, running: Running, wait_s: float | None) -> None:
-        worker = self._worker
+        worker = min(self._workers, key=lambda worker: worker.unfinished)
+        limit = -(-self.settings.max_waiting // len(self._workers))
         with worker.wake:
             room = worker.wake.wait_for(
-                lambda: worker.unstarted < self.settings.max_waiting or worker.is_closed, wait_s
+                lambda: worker.unstarted < limit or worker.is_closed, wait_s
             )
             if not room:
                 raise EngineBusyError(
@@ -228,8 +241,9 @@ class LlamaEngine:
             worker.post(running)
 
 
-def _dispose(worker: Worker, model: LlamaModel, serving: _Serving) -> None:
+def _dispose(workers: Sequence[Worker], model: LlamaModel, serving: _Serving) -> None:
     """End an engine, at the latest before the interpreter takes the library away under it."""
-    worker.close()
+    for worker in workers:
+        worker.close()
     model.adapters.release(serving.adapters)
     model.release()

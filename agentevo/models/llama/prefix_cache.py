@@ -7,6 +7,7 @@ by token, so a hash collision cannot serve a wrong state either.
 
 import functools
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class CachedPrefix:
 
 
 class PrefixCache:
-    """Saved states within a memory bound; the least recently used goes first."""
+    """Saved states within a memory bound; the least recently used goes first. Safe for threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         """Create an empty cache; `limit_bytes` 0 keeps nothing."""
@@ -82,6 +83,7 @@ class PrefixCache:
         self._entries: OrderedDict[int, CachedPrefix] = OrderedDict()
         self._index = PrefixIndex()
         self._next_id = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Return the number of saved states."""
@@ -89,33 +91,37 @@ class PrefixCache:
 
     def find(self, key: bytes, tokens: Tokens) -> tuple[CachedPrefix | None, int]:
         """Return the state with the longest common prefix, and that prefix's length."""
-        owner, length = self._index.find(key, tokens)
-        if owner < 0:
-            return None, 0
-        self._entries.move_to_end(owner)
-        return self._entries[owner], length
+        with self._lock:
+            owner, length = self._index.find(key, tokens)
+            if owner < 0:
+                return None, 0
+            self._entries.move_to_end(owner)
+            return self._entries[owner], length
 
     def covers(self, key: bytes, tokens: Tokens) -> bool:
         """Say whether all but less than a block of `tokens` is saved already."""
-        return self._index.find(key, tokens)[1] > len(tokens) - BLOCK_TOKENS
+        with self._lock:
+            return self._index.find(key, tokens)[1] > len(tokens) - BLOCK_TOKENS
 
     def store(self, entry: CachedPrefix) -> None:
         """Keep a state; drops the shorter states it contains and what exceeds the bound."""
         if entry.blob.nbytes > self.limit_bytes or len(entry.tokens) < BLOCK_TOKENS:
             return
-        for owner in list(self._contained_in(entry)):
-            self._drop(owner)
-        self._entries[self._next_id] = entry
-        self._index.add(self._next_id, entry.key, entry.tokens)
-        self.bytes_used += entry.blob.nbytes
-        self._next_id += 1
-        while self.bytes_used > self.limit_bytes:
-            self._drop(next(iter(self._entries)))
+        with self._lock:
+            for owner in list(self._contained_in(entry)):
+                self._drop(owner)
+            self._entries[self._next_id] = entry
+            self._index.add(self._next_id, entry.key, entry.tokens)
+            self.bytes_used += entry.blob.nbytes
+            self._next_id += 1
+            while self.bytes_used > self.limit_bytes:
+                self._drop(next(iter(self._entries)))
 
     def clear(self) -> None:
         """Forget every state."""
-        for owner in list(self._entries):
-            self._drop(owner)
+        with self._lock:
+            for owner in list(self._entries):
+                self._drop(owner)
 
     def _contained_in(self, entry: CachedPrefix) -> Iterator[int]:
         for owner, held in self._entries.items():

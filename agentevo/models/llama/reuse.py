@@ -24,11 +24,11 @@ _WORTH_WAITING: Final = 2 * BLOCK_TOKENS
 class PrefixReuse:
     """Finds, restores and saves prompt states; called by the worker thread only."""
 
-    def __init__(self, context: Context, limit_bytes: int, *, can_rewind: bool) -> None:
+    def __init__(self, context: Context, cache: PrefixCache, *, can_rewind: bool) -> None:
         self._context = context
         self._can_rewind = can_rewind
-        self._enabled = limit_bytes > 0
-        self.cache = PrefixCache(limit_bytes)
+        self._enabled = cache.limit_bytes > 0
+        self._cache = cache
         self._ready = PrefixIndex()
         self._computing = PrefixIndex()
         self._running: dict[int, Running] = {}
@@ -41,7 +41,7 @@ class PrefixReuse:
         if coming < _WORTH_WAITING:
             return False
         here = max(
-            self.cache.find(request.key, request.prompt)[1],
+            self._cache.find(request.key, request.prompt)[1],
             self._ready.find(request.key, request.prompt)[1],
         )
         return coming - here >= _WORTH_WAITING
@@ -70,7 +70,7 @@ class PrefixReuse:
         if not self._enabled:
             return
         tokens = request.held_tokens()
-        if len(tokens) >= BLOCK_TOKENS and not self.cache.covers(request.key, tokens):
+        if len(tokens) >= BLOCK_TOKENS and not self._cache.covers(request.key, tokens):
             self._save(request, tokens)
 
     def end(self, request: Running) -> None:
@@ -81,7 +81,7 @@ class PrefixReuse:
 
     def _best(self, request: Running) -> tuple[CachedPrefix | None, int]:
         wanted = np.asarray(request.known, np.int32)
-        entry, length = self.cache.find(request.key, wanted)
+        entry, length = self._cache.find(request.key, wanted)
         owner, live = self._ready.find(request.key, wanted)
         if live >= length + BLOCK_TOKENS:
             donor = self._running[owner]
@@ -105,5 +105,5 @@ class PrefixReuse:
         self, request: Running, tokens: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     ) -> CachedPrefix:
         entry = CachedPrefix(request.key, tokens, self._context.save(request.sequence))
-        self.cache.store(entry)
+        self._cache.store(entry)
         return entry

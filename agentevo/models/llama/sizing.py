@@ -24,6 +24,9 @@ class EngineSettings:
         n_ctx: Longest prompt plus answer in tokens; None is what the model was trained on, at most
             4096. More than that is cut to it.
         max_sequences: Requests computed together; the others wait.
+        contexts: Contexts over the one copy of the weights, at most one per sequence. Each computes
+            its share of the requests in a thread of its own: for a small model the better use of
+            several processors than more threads for each step.
         n_batch: Most tokens of one step.
         n_threads: Threads that compute; None is 1 for small models, else the processor count.
         kv_bytes: Memory for the context of all sequences together.
@@ -37,6 +40,7 @@ class EngineSettings:
 
     n_ctx: int | None = None
     max_sequences: int = 16
+    contexts: int = 1
     n_batch: int = 512
     n_threads: int | None = None
     kv_bytes: int = 1 << 30
@@ -51,7 +55,7 @@ class EngineSettings:
         Raises:
             ModelError: The message names the setting and its range.
         """
-        lowest = {"n_ctx": 16, "max_sequences": 1, "n_batch": 32, "n_threads": 1}
+        lowest = {"n_ctx": 16, "max_sequences": 1, "n_batch": 32, "n_threads": 1, "contexts": 1}
         lowest |= {"kv_bytes": 1, "cache_bytes": 0, "max_waiting": 1, "turn_s": 0}
         for name, least in lowest.items():
             value = getattr(self, name)
@@ -62,35 +66,42 @@ class EngineSettings:
 
 
 def shape_of(model: LlamaModel, settings: EngineSettings) -> ContextShape:
-    """Return the sizes of the context that the settings mean for a model."""
+    """Return the sizes of each context that the settings mean for a model."""
     wanted = settings.n_ctx or min(_DEFAULT_CTX, model.trained_ctx)
     n_ctx = min(wanted, model.trained_ctx)
     if n_ctx < wanted:
         _LOG.warning("n_ctx %d is cut to %d, what %r was trained on", wanted, n_ctx, model.name)
-    full = n_ctx * settings.max_sequences
-    affordable = settings.kv_bytes // max(model.kv_bytes_per_token, 1)
+    sequences = -(-settings.max_sequences // contexts_of(settings))
+    kv_bytes = settings.kv_bytes // contexts_of(settings)
+    affordable = kv_bytes // max(model.kv_bytes_per_token, 1)
     small = model.file.path.stat().st_size < _SMALL_MODEL_BYTES
     return ContextShape(
         n_ctx=n_ctx,
-        sequences=settings.max_sequences,
-        cells=max(n_ctx, min(full, affordable)),
-        n_batch=max(settings.n_batch, settings.max_sequences),
+        sequences=sequences,
+        cells=max(n_ctx, min(n_ctx * sequences, affordable)),
+        n_batch=max(settings.n_batch, sequences),
         n_threads=settings.n_threads or (1 if small else os.cpu_count() or 1),
         flash_attention=settings.flash_attention,
     )
 
 
-def check_memory(model: LlamaModel, shape: ContextShape, cache_bytes: int) -> None:
+def contexts_of(settings: EngineSettings) -> int:
+    """Return the number of contexts that the settings mean."""
+    return min(settings.contexts, settings.max_sequences)
+
+
+def check_memory(model: LlamaModel, shape: ContextShape, settings: EngineSettings) -> None:
     """Refuse what cannot fit: the kernel would end the process instead of failing the request.
 
     Raises:
         ModelError: More memory is needed than programs can still get.
     """
-    needed = shape.cells * model.kv_bytes_per_token + cache_bytes
+    cells = shape.cells * contexts_of(settings)
+    needed = cells * model.kv_bytes_per_token + settings.cache_bytes
     free = _free_bytes()
     if free is not None and needed > free:
         raise ModelError(
-            f"a context of {shape.cells} tokens and the cache need {needed >> 20} MiB, "
+            f"a context of {cells} tokens and the cache need {needed >> 20} MiB, "
             f"{free >> 20} MiB are free; use a smaller n_ctx, kv_bytes or cache_bytes"
         )
 

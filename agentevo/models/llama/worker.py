@@ -25,6 +25,7 @@ from agentevo.models.llama.errors import EngineClosedError, GenerationTimeoutErr
 from agentevo.models.llama.line import WaitingLine
 from agentevo.models.llama.model import LlamaModel
 from agentevo.models.llama.outcome import deliver, fail
+from agentevo.models.llama.prefix_cache import PrefixCache
 from agentevo.models.llama.request import FinishReason, Running
 from agentevo.models.llama.reuse import PrefixReuse
 from agentevo.models.llama.sampling import DeadEndError
@@ -36,9 +37,15 @@ class Worker:
     """Runs requests on one context in a thread of its own."""
 
     def __init__(
-        self, model: LlamaModel, shape: ContextShape, *, cache_bytes: int, turn_s: float
+        self, model: LlamaModel, shape: ContextShape, *, cache: PrefixCache, turn_s: float
     ) -> None:
         """Create the context and start the thread.
+
+        Args:
+            model: The weights.
+            shape: Of the context.
+            cache: The saved states, shared with the other workers on contexts of this shape.
+            turn_s: Seconds that one adapter set may take while another one waits.
 
         Raises:
             ModelError: There is not enough memory for the context.
@@ -46,11 +53,11 @@ class Worker:
         self._model = model
         self._shape = shape
         self._context = Context(model, shape)
-        self.reuse = PrefixReuse(self._context, cache_bytes, can_rewind=model.can_rewind)
+        self.reuse = PrefixReuse(self._context, cache, can_rewind=model.can_rewind)
         self._batching = Batching(self._context.n_batch, turn_s)
         self.counters = Counters()
         self.wake = threading.Condition()
-        self.unstarted = 0
+        self.unstarted = self.unfinished = 0
         self._unfinished: Counter[AdapterSet] = Counter()
         self._inbox: deque[Running] = deque()
         self._line = WaitingLine()
@@ -78,6 +85,7 @@ class Worker:
             raise EngineClosedError("the engine is closed; open another one") from self.error
         self._inbox.append(request)
         self.unstarted += 1
+        self.unfinished += 1
         self._unfinished[request.adapters] += 1
         self.wake.notify_all()
 
@@ -249,6 +257,7 @@ class Worker:
     def _release(self, request: Running) -> None:
         self._model.adapters.release(request.adapters)
         with self.wake:
+            self.unfinished -= 1
             self._unfinished[request.adapters] -= 1
             self.wake.notify_all()
 

@@ -124,13 +124,16 @@ def wrong_answers(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("contexts", [1, 2])
 def test_eight_threads_with_mixed_adapters_each_get_their_own_answer(
-    engine: LlamaEngine,
+    contexts: int,
+    weights: LlamaModel,
     distilled: dict[str, AdapterSet],
     ask: Ask,
     equal_up_to_near_ties: Equal,
 ) -> None:
-    assert wrong_answers(engine, distilled, ask, equal_up_to_near_ties) == 0
+    with LlamaEngine(weights, EngineSettings(contexts=contexts)) as engine:
+        assert wrong_answers(engine, distilled, ask, equal_up_to_near_ties) == 0
 
 
 @pytest.mark.slow

@@ -244,6 +244,39 @@ def test_too_small_pool_computes_again_and_answers_the_same(
         assert engine.stats()["preempted"] > 0
 
 
+def test_several_contexts_answer_alike_and_share_saved_states(
+    weights: LlamaModel, make_request: Make, equal_up_to_near_ties: Equal
+) -> None:
+    asked = [make_request(c, top_logprobs=3) for c in COLORS]
+    with LlamaEngine(weights, SERIAL) as engine:
+        serial = [engine.submit(r, wait_s=None).result(60) for r in asked]
+    with LlamaEngine(weights, EngineSettings(max_sequences=4, contexts=2)) as engine:
+        assert engine.shape.sequences == 2
+        for _ in range(2):
+            done = [generation.result(60) for generation in [engine.submit(r) for r in asked]]
+            assert all(map(equal_up_to_near_ties, done, serial))
+        assert all(answer.cached_tokens > 0 for answer in done)
+        assert engine.stats()["finished"] == 2 * len(asked)
+        assert engine.stats()["active"] == engine.stats()["waiting"] == 0
+        engine.close()
+        with pytest.raises(EngineClosedError, match="closed"):
+            engine.submit(asked[0])
+
+
+def test_every_context_takes_its_share_of_the_requests(
+    weights: LlamaModel, make_request: Make
+) -> None:
+    with LlamaEngine(weights, EngineSettings(max_sequences=2, contexts=2)) as engine:
+        endless = make_request(max_tokens=None, grammar=ENDLESS)
+        running = [engine.submit(endless) for _ in range(2)]
+        deadline = time.monotonic() + 60
+        while engine.stats()["active"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        for generation in running:
+            generation.cancel()
+
+
 def test_grammar_binds_every_token(engine: LlamaEngine, ask: Ask) -> None:
     for seed in range(5):
         text = ask(engine, temperature=2.0, seed=seed, grammar='root ::= "<" [a-c]{2,5} ">"').text
