@@ -152,7 +152,8 @@ class Catalogue:
         """Return a mask over row numbers of what passes the filters of a query; None for all."""
         columns, tests = self._columns, []
         if probe.kinds:
-            tests.append(np.isin(columns["kind"], [_KIND[kind] for kind in probe.kinds]))
+            kinds = [columns["kind"] == _KIND[kind] for kind in probe.kinds]
+            tests.append(np.logical_or.reduce(kinds))
         for name, label in (("environment", probe.environment), ("scope", probe.scope)):
             if label is not None:
                 tests.append(columns[name] == np.uint64(fingerprint(label)))

@@ -12,6 +12,7 @@ from agentevo_memory.embedding.hashing import HashingEmbedder
 from agentevo_memory.errors import EmbeddingError
 from agentevo_memory.indexes.exact import ExactIndex
 from agentevo_memory.indexes.lexical import Postings
+from agentevo_memory.indexes.match import SMALL
 
 
 def unit(count: int, seed: int, dimension: int = 96) -> np.ndarray:
@@ -65,6 +66,27 @@ def test_large_blocks_find_what_a_full_scan_finds() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=40))
+def test_the_exact_index_equals_a_dictionary_whatever_moves(steps: list[tuple[int, int]]) -> None:
+    made, index = unit(40, 3, 16), ExactIndex()
+    truth: dict[int, tuple[str, np.ndarray]] = {}
+    for step, (rid, where) in enumerate(steps):
+        if where:
+            index.put("xyz"[where], 0, [rid], made[step : step + 1])
+            truth[rid] = ("xyz"[where], made[step])
+        else:
+            index.remove([rid, rid, 99])
+            truth.pop(rid, None)
+    for partition in "yz":
+        expected = [truth[rid][0] == partition if rid in truth else False for rid in range(12)]
+        scores = index.scores([partition], made[0], list(range(-1, 11)))
+        assert (~np.isnan(scores)).tolist() == [False, *expected[:11]]
+        for rid in np.flatnonzero(expected).tolist():
+            assert scores[rid + 1] == pytest.approx(float(truth[rid][1] @ made[0]), abs=1e-5)
+    assert len(index) == len(truth)
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=40))
 def test_the_exact_index_equals_a_dictionary(steps: list[tuple[int, bool]]) -> None:
     made, index, truth = unit(40, 3, 16), ExactIndex(), dict[int, np.ndarray]()
@@ -106,19 +128,23 @@ def documents_by_zipf(count: int, seed: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("share", [None, 0.5, 0.01])
-def test_the_best_documents_by_words_are_those_of_a_full_scan(share: float | None) -> None:
-    documents, grown = documents_by_zipf(9_000, 1), Postings()
-    grown.put(list(range(8_000)), documents[:8_000])
-    grown.remove(range(0, 8_000, 9))
-    for rid in (*range(8_000, 9_000), *range(0, 900, 9)):
+@pytest.mark.parametrize("count", [8_000, SMALL + 3_000])
+def test_the_best_documents_by_words_are_those_of_a_full_scan(
+    share: float | None, count: int
+) -> None:
+    documents, grown = documents_by_zipf(count + 1_000, 1), Postings()
+    grown.put(list(range(count)), documents[:count])
+    grown.remove(range(0, count, 9))
+    for rid in (*range(count, count + 1_000), *range(0, 900, 9)):
         grown.put([rid], [documents[rid]])
-    kept = [rid for rid in range(9_000) if rid % 9 or rid < 900 or rid >= 8_000]
+    kept = [rid for rid in range(count + 1_000) if rid % 9 or rid < 900 or rid >= count]
     rng = np.random.default_rng(2)
-    allowed = None if share is None else rng.random(9_000) < share
+    allowed = None if share is None else rng.random(count + 1_000) < share
     chosen = kept if allowed is None else [rid for rid in kept if allowed[rid]]
     for query in documents_by_zipf(30, 3):
+        truth = grown.match(query).scores(chosen)
         match = grown.match(query)
-        truth = match.scores(chosen)
         found = match.best(20, allowed)
         assert set(found.rids.tolist()) <= set(chosen)
         assert found.scores.tolist() == pytest.approx(np.sort(truth)[::-1][:20].tolist(), abs=1e-4)
+        assert match.scores(chosen) == pytest.approx(truth, abs=1e-5)

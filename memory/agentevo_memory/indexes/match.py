@@ -17,6 +17,9 @@ from agentevo_memory.indexes.selection import reached_by, top_positions
 K1 = 0.9
 B = 0.4
 FEW_ROWS = 2_000
+SMALL = 30_000
+"""Up to so many documents, scoring every word is faster than leaving out what cannot matter."""
+
 _ROUNDING = 1e-4
 _TINY = 1e-12
 
@@ -108,13 +111,12 @@ class Match:
         seen, unseen = 0, sum(term.size for term in self._terms)
         while left and least <= rest:
             term = left.pop(0)
-            for part in term.parts:
-                total[part.rows] += self._gain(term, part.rows, part.times)
+            self._add(total, term)
             if eligible is not None:
                 total *= eligible
             rest -= term.bound
             seen, unseen = seen + term.size, unseen - term.size
-            if unseen > FEW_ROWS and seen >= limit:
+            if unseen > FEW_ROWS and seen >= limit and len(total) > SMALL:
                 least = reached_by(total, limit)
         if not left and allowed is None:
             self._total = total
@@ -136,21 +138,30 @@ class Match:
             return mask
         return documents.live if len(documents.row_of) < len(documents.live) else None
 
+    def _add(self, total: Scores, term: Term) -> None:
+        """Add to every document what a term gives to it."""
+        norms = self._documents.norms
+        for rows, times, table in term.parts:
+            if table is None:
+                total[rows] = total.take(rows) + _gain(term, norms.take(rows), times)
+            else:
+                packed = len(table) - 1
+                total[:packed] += _gain(term, norms[:packed], table[:packed])
+
     def _at(self, rows: Rows, terms: Sequence[Term]) -> Scores:
         """Return what terms give to single documents."""
-        scores = np.zeros(len(rows), np.float32)
+        scores, norms = np.zeros(len(rows), np.float32), self._documents.norms.take(rows)
         for term in terms:
             for part in term.parts:
                 if part.table is not None:
-                    scores += self._gain(term, rows, part.table.take(rows, mode="clip"))
+                    scores += _gain(term, norms, part.table.take(rows, mode="clip"))
                     continue
                 place = np.minimum(part.rows.searchsorted(rows), len(part.rows) - 1)
                 hit = np.flatnonzero(part.rows[place] == rows)
                 if len(hit):
-                    scores[hit] += self._gain(term, rows[hit], part.times[place[hit]])
+                    scores[hit] += _gain(term, norms[hit], part.times.take(place[hit]))
         return scores
 
-    def _gain(self, term: Term, rows: Rows, times: Times) -> Scores:
-        norms = self._documents.norms[rows]
-        norms += times
-        return np.asarray(np.float32(term.weight) * times / norms, np.float32)
+
+def _gain(term: Term, norms: Scores, times: Times) -> Scores:
+    return np.asarray(np.float32(term.weight) * times / (norms + times), np.float32)
