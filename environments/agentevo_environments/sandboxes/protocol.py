@@ -11,8 +11,7 @@ Only the standard library is used: this file also runs inside the sandboxes.
 import json
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentevo_environments.errors import ProtocolError
 
@@ -23,8 +22,7 @@ HEADER_LIMIT_BYTES = 8 << 20
 FRAME_LIMIT_BYTES = 512 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message.
 
     Attributes:

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import socket
-from pathlib import Path
 from typing import Any, NoReturn
 
 from agentevo_environments.sandboxes import protocol
@@ -35,7 +34,7 @@ def serve(orders: socket.socket) -> NoReturn:
         orders: Where orders come from; its end ends the process.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    filtering = seccomp.Filter(in_namespaces=True) if seccomp.is_supported() else None
+    filtering = seccomp.whole_filter() if seccomp.is_supported() else None
     program.prepare()
     gc.collect()
     gc.freeze()
@@ -130,7 +129,7 @@ def _report_late(report: socket.socket, status: int, *, keep_files: bool) -> Non
     if not keep_files:
         report.sendall(protocol.encode(header))
         return
-    left = harvest.collect(Path(program.WORK))
+    left = harvest.collect(program.WORK)
     header |= {"files": left.names, "left_out": left.left_out}
     report.sendall(protocol.encode_head(header, left.sizes))
-    left.send(report)
+    left.send(report.fileno())

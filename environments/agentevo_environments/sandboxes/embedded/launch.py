@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,30 +94,34 @@ class Server:
             f" {told[-1][:500] if told else reason}"
         )
 
-    def arm(self, slot: int) -> None:
-        """Ask for a slot to be armed; it arrives through `receive`.
+    def arm(self, slot: int, channels: Sequence[int]) -> None:
+        """Ask for a slot to be armed; it is announced through `receive`.
+
+        Args:
+            slot: Its number.
+            channels: The slot's ends of its channels, in the order of `guest.slot.Channels`.
 
         Raises:
             SandboxDiedError: The server has ended.
         """
         try:
-            self.control.sendall(bytes([slot]))
+            socket.send_fds(self.control, [bytes((slot,))], channels)
         except OSError as error:
             raise died() from error
 
-    def receive(self) -> tuple[int, list[int]]:
-        """Return the number and the descriptors of the next armed slot.
+    def receive(self) -> int:
+        """Return the pidfd of the next armed slot, in the order in which they were asked for.
 
         Raises:
             SandboxDiedError: The server has ended.
         """
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.control, 1, 4, socket.MSG_CMSG_CLOEXEC)
+            _, descriptors, _, _ = socket.recv_fds(self.control, 1, 1, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise died() from error
-        if not data:
+        if not descriptors:
             raise died()
-        return data[0], descriptors
+        return descriptors[0]
 
     def has_ended(self, within_s: float) -> bool:
         """Return whether the server has ended, or does within a time."""

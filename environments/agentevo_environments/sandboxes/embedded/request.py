@@ -5,30 +5,27 @@ from dataclasses import asdict
 from functools import lru_cache
 
 from agentevo_environments.sandboxes.base import Limits, Program
-from agentevo_environments.sandboxes.protocol import encode
+from agentevo_environments.sandboxes.embedded.guest.request import Request, pack
 from agentevo_environments.sandboxes.workspace import files_within
 
 
-def encode_request(
-    program: Program, workspace: Mapping[str, bytes], limits: Limits, *, keep_files: bool
-) -> bytes:
-    """Return the request as a frame.
+def encode_request(program: Program, workspace: Mapping[str, bytes], limits: Limits) -> bytes:
+    """Return the request as bytes.
 
     Raises:
         LimitsError: The files are more or larger than the limits allow.
         ValueError: A path is not valid.
+        ProtocolError: All together is larger than any slot accepts.
     """
     files = files_within(limits, workspace, program.files)
-    header = {
-        "argv": list(program.argv) if program.argv is not None else None,
-        "limits": _as_dict(limits),
-        "files": list(files),
-        "keep": keep_files,
-    }
     code = (program.code or "").encode("utf-8", "surrogatepass")
-    return encode(header, (code, program.stdin, *files.values()))
+    names, contents = tuple(files), tuple(files.values())
+    argv = None if program.argv is None else tuple(map(str, program.argv))
+    request = Request(argv, code, bytes(program.stdin), _as_dict(limits), names, contents)
+    return pack(request)
 
 
 @lru_cache(maxsize=64)
-def _as_dict(limits: Limits) -> Mapping[str, float]:
-    return asdict(limits)
+def _as_dict(limits: Limits) -> dict[str, float]:
+    values = {name: int(value) for name, value in asdict(limits).items()}
+    return {**values, "timeout_s": float(limits.timeout_s)}

@@ -122,13 +122,13 @@ class EmbeddedSandbox(WorkspaceSandbox):
     def _run(
         self, program: Program, limits: Limits, execution_id: str, *, keep_files: bool
     ) -> ExecResult:
-        request = encode_request(program, self._workspace.files, limits, keep_files=keep_files)
+        request = encode_request(program, self._workspace.files, limits)
         slot = self._pool.take()
         try:
             self._memory.limit(slot.number, limits.memory_bytes, limits.processes)
             outcome = Execution(slot, limits, keep_files=keep_files).run(request)
             kills = self._memory.kills(slot.number)
-            lost = not (outcome.reported or outcome.stopped or kills)
+            lost = not (outcome.reported or outcome.stopped or outcome.failed or kills)
             if lost and self._pool.has_died(DEATH_NOTICE_S):
                 raise died()
         except OSError as error:
@@ -140,7 +140,7 @@ class EmbeddedSandbox(WorkspaceSandbox):
         if outcome.files is not None:
             self._workspace.replace(outcome.files)
         notes = self._notes(outcome, kills, keep_files=keep_files)
-        return _result(outcome, limits, kills, execution_id, notes)
+        return _result(outcome, kills, execution_id, notes)
 
     def _notes(self, outcome: Outcome, kills: int, *, keep_files: bool) -> tuple[str, ...]:
         notes = []
@@ -157,24 +157,18 @@ class EmbeddedSandbox(WorkspaceSandbox):
         return tuple(notes)
 
 
-def _result(
-    outcome: Outcome, limits: Limits, kills: int, execution_id: str, notes: tuple[str, ...]
-) -> ExecResult:
-    output, errors = (
-        str(memoryview(data)[: limits.output_bytes], "utf-8", "replace")
-        for data in (outcome.output, outcome.errors)
-    )
+def _result(outcome: Outcome, kills: int, execution_id: str, notes: tuple[str, ...]) -> ExecResult:
+    if outcome.failed:
+        raise SandboxError(f"the sandbox failed before the program began: {outcome.failed}")
+    errors = outcome.errors.text()
     exit_code = None if outcome.status is None else os.waitstatus_to_exitcode(outcome.status)
     ending = _ending(outcome, exit_code, kills, errors)
-    if not outcome.started and ending == "exited":
-        raise SandboxError(f"the sandbox failed before the program began: {errors.strip()!r}")
-    longest = max(len(outcome.output), len(outcome.errors))
     return ExecResult(
         ending,
         None if outcome.stopped else exit_code,
-        output,
+        outcome.output.text(),
         errors,
-        truncated=longest > limits.output_bytes,
+        truncated=outcome.output.over or outcome.errors.over,
         duration_s=outcome.duration_s,
         execution_id=execution_id,
         notes=notes,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from agentevo_environments.errors import SandboxDiedError
-from agentevo_environments.sandboxes.embedded.guest.slot import READY
+from agentevo_environments.sandboxes.embedded.guest.slot import END, HARVEST, READY, Channels
 from agentevo_environments.sandboxes.embedded.launch import START_TIMEOUT_S, Server, died
 from agentevo_environments.sandboxes.protocol import FrameBuffer
 
@@ -43,13 +43,15 @@ class Slot:
     def kill(self) -> None:
         """Kill every process of the slot; without a pid namespace, its first process does it."""
         with suppress(OSError):
-            if self.has_namespaces:
-                signal.pidfd_send_signal(self.process, signal.SIGKILL)
-            else:
-                self.client.shutdown(socket.SHUT_RDWR)
+            signal.pidfd_send_signal(self.process, signal.SIGKILL if self.has_namespaces else END)
+
+    def harvest(self) -> None:
+        """Kill every process of the slot but its first one, which then sends the files."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self.process, HARVEST)
 
     def close_channels(self) -> None:
-        """Close all but the pidfd; without its client a slot ends itself."""
+        """Close all but the pidfd; without its client an armed slot ends itself."""
         self.client.close()
         os.close(self.output)
         os.close(self.errors)
@@ -69,7 +71,7 @@ class SlotPool:
         self._in_use = threading.BoundedSemaphore(parallel)
         self._free = deque(range(slot_count(parallel)))
         self._armed: deque[Slot] = deque()
-        self._arming = 0
+        self._arming: deque[Slot] = deque()
         self._ending: dict[int, Slot] = {}
         self._closed = False
 
@@ -115,12 +117,12 @@ class SlotPool:
         """Release all descriptors; the slots end with them."""
         with self._lock:
             self._closed = True
-            for slot in self._armed:
+            for slot in (*self._armed, *self._arming):
                 slot.close_channels()
-            self._armed.clear()
-            for descriptor in self._ending:
-                os.close(descriptor)
-            self._ending.clear()
+            for slot in (*self._armed, *self._ending.values()):
+                os.close(slot.process)
+            for slots in (self._armed, self._arming, self._ending):
+                slots.clear()
 
     def _next(self) -> Slot:
         if not self._armed:
@@ -130,22 +132,31 @@ class SlotPool:
         return self._armed.popleft()
 
     def _refill(self) -> None:
-        while not self._closed and len(self._armed) + self._arming < WARM:
+        while not self._closed and len(self._armed) + len(self._arming) < WARM:
             self._arm()
 
     def _arm(self) -> None:
         if self._closed:
             raise died()
-        self._server.arm(self._free_number())
-        self._arming += 1
+        number = self._free_number()
+        client, theirs = socket.socketpair()
+        output, errors = os.pipe(), os.pipe()
+        slot = Slot(number, client, output[0], errors[0])
+        slot.has_namespaces = self._server.settings.tier in {"T1", "T2"}
+        try:
+            self._server.arm(number, Channels(theirs.fileno(), output[1], errors[1]))
+        except BaseException:
+            slot.close_channels()
+            raise
+        finally:
+            theirs.close()
+            os.close(output[1])
+            os.close(errors[1])
+        self._arming.append(slot)
 
     def _receive(self) -> None:
-        number, descriptors = self._server.receive()
-        self._arming -= 1
-        client, output, errors = descriptors
-        slot = Slot(number, socket.socket(fileno=client), output, errors)
-        slot.has_namespaces = self._server.settings.tier in {"T1", "T2"}
-        self._armed.append(slot)
+        self._arming[0].process = self._server.receive()
+        self._armed.append(self._arming.popleft())
 
     def _free_number(self) -> int:
         """Return a number whose last slot is wholly gone; there are enough for one to be."""
@@ -171,19 +182,19 @@ def slot_count(parallel: int) -> int:
 
 
 def _wait_until_ready(slot: Slot) -> None:
-    """Wait until the slot is isolated and take over its pidfd."""
+    """Wait until the slot is isolated; one that is not is released."""
     slot.client.settimeout(START_TIMEOUT_S)
-    try:
-        data, descriptors, _, _ = socket.recv_fds(slot.client, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
-    except OSError as error:
-        slot.close_channels()
-        raise died() from error
-    if data == READY and descriptors:
-        slot.process = descriptors[0]
+    data = b""
+    with suppress(OSError):
+        data = slot.client.recv(1 << 16)
+    if data == READY:
         return
+    slot.kill()
     slot.close_channels()
+    os.close(slot.process)
+    if not data:
+        raise died()
     reasons = [frame.header.get("failed") for frame in FrameBuffer().feed(data)]
     raise SandboxDiedError(
-        f"the embedded sandbox could not isolate a program ({reasons or 'its server ended'}):"
-        " start a new sandbox"
+        f"the embedded sandbox could not isolate a program ({reasons}): start a new sandbox"
     )

@@ -132,15 +132,15 @@ def _require(tier: Tier) -> None:
 
 def _check_confinement(tier: Tier, pool: SlotPool) -> None:
     """Run a program that reads its own confinement from the kernel."""
-    request = encode_request(Program(code=SELF_CHECK), {}, DEFAULT_LIMITS, keep_files=False)
+    request = encode_request(Program(code=SELF_CHECK), {}, DEFAULT_LIMITS)
     slot = pool.take()
     try:
         outcome = Execution(slot, DEFAULT_LIMITS, keep_files=False).run(request)
     finally:
         pool.give_back(slot)
-    seen = dict(line.split(" ", 1) for line in outcome.output.decode().splitlines())
+    seen = dict(line.split(" ", 1) for line in outcome.output.text().splitlines())
     if seen != EXPECTED[tier]:
         raise SandboxError(
             f"a program found itself confined as {seen}, not as {EXPECTED[tier]}:"
-            f" {outcome.errors.decode(errors='replace')}"
+            f" {outcome.failed or outcome.errors.text()}"
         )

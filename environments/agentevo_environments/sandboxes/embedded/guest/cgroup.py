@@ -16,6 +16,8 @@ from pathlib import Path
 
 MEMORY, PROCESSES = "memory", "pids"
 PREFIX = "agentevo-"
+MEMBERS = {1: "tasks", 2: "cgroup.procs"}
+"""Where a process with one thread joins; for cgroup.procs the kernel stops all forks meanwhile."""
 NO_SWAP = {1: "memory.swappiness", 2: "memory.swap.max"}
 REMOVAL_TIMEOUT_S = 5.0
 
@@ -36,7 +38,8 @@ class Groups:
 
     def open_members(self, slot: int) -> list[int]:
         """Return descriptors; writing "0" into each moves the writer into the slot's groups."""
-        places = {folder / str(slot) / "cgroup.procs" for folder in self.folders.values()}
+        name = MEMBERS[self.version]
+        places = {folder / str(slot) / name for folder in self.folders.values()}
         return [os.open(place, os.O_WRONLY | os.O_CLOEXEC) for place in sorted(places)]
 
     def remove(self) -> None:
@@ -53,7 +56,7 @@ def create(slots: int, controllers: Sequence[str]) -> Groups | None:
     Args:
         slots: Number of groups.
         controllers: What they limit, `MEMORY` among it. Each costs every slot a move into its
-            group, for which the kernel stops all forks of the machine for a moment.
+            group.
     """
     for version, places in _candidates(controllers):
         _remove_stale(places.values())

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agentevo_environments.sandboxes.embedded.guest import kernel, landlock
-from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
+from agentevo_environments.sandboxes.embedded.guest.seccomp import last_filter
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -33,24 +33,26 @@ class Folders:
         self._readable = readable
         self._listable = listable
         self._scratch = scratch
-        self._filter = Filter(in_namespaces=False) if confined else None
+        self._filter = last_filter() if confined else None
         self.home = ""
         self.work = ""
 
-    def fork(self) -> int:
-        """Fork in the usual way."""
-        return os.fork()
+    def fork(self) -> tuple[int, int]:
+        """Fork, with nothing new."""
+        return kernel.fork_into(0)
 
-    def enter(self) -> None:
-        """Make the slot's folder and adopt what will be orphaned."""
+    def guard(self) -> None:
+        """Adopt what will be orphaned, become unreadable, and give up all rights."""
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         self._name_folders(os.getpid())
-        Path(self.work).mkdir(parents=True, mode=0o700)
+        kernel.set_dumpable(0)
+        kernel.drop_capabilities()
 
-    def join(self) -> None:
-        """Enter the slot's folder, in a session of its own."""
-        os.setsid()
+    def enter(self) -> None:
+        """Make the slot's folder and enter it, in a session of its own."""
         self._name_folders(os.getppid())
+        Path(self.work).mkdir(parents=True, mode=0o700)
+        os.setsid()
         os.chdir(self.work)
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:

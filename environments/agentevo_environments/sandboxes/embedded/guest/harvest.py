@@ -6,10 +6,7 @@ size of the file system (sparse files) is counted as left out.
 """
 
 import os
-import socket
 import stat
-from dataclasses import dataclass, field
-from pathlib import Path
 
 DEPTH_LIMIT = 64
 PATH_LIMIT_BYTES = 4096
@@ -17,34 +14,35 @@ SIZE_LIMIT_BYTES = 256 << 20
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(slots=True)
 class Harvest:
     """Files found.
 
     Attributes:
+        folder: Where.
         names: Names relative to the folder.
         sizes: Sizes in bytes.
         left_out: Number of regular files that are not among them.
     """
 
-    names: list[str] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    left_out: int = 0
-    folder: Path = Path()
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.names: list[str] = []
+        self.sizes: list[int] = []
+        self.left_out = 0
 
-    def send(self, client: socket.socket) -> None:
-        """Send the contents one after the other."""
+    def send(self, client: int) -> None:
+        """Send the contents one after the other to a descriptor."""
         for name, size in zip(self.names, self.sizes, strict=True):
             descriptor = _open_beneath(self.folder, name)
             sent = 0
             while sent < size:
-                sent += os.sendfile(client.fileno(), descriptor, sent, size - sent)
+                sent += os.sendfile(client, descriptor, sent, size - sent)
             os.close(descriptor)
 
 
-def collect(folder: Path) -> Harvest:
+def collect(folder: str) -> Harvest:
     """Return the regular files below a folder."""
-    found = Harvest(folder=folder)
+    found = Harvest(folder)
     space = os.statvfs(folder)
     room = min(space.f_blocks * space.f_frsize, SIZE_LIMIT_BYTES)
     for top, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
@@ -77,7 +75,7 @@ def _readable_size(name: str, folder: int) -> int | None:
     return status.st_size
 
 
-def _open_beneath(folder: Path, name: str) -> int:
+def _open_beneath(folder: str, name: str) -> int:
     *parents, last = name.split("/")
     current = os.open(folder, OPEN_FLAGS | os.O_DIRECTORY)
     for parent in parents:

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import signal
+from contextlib import suppress
 
+CLONE_PIDFD = 0x1000
 NEWNS = 0x0002_0000
 NEWCGROUP = 0x0200_0000
 NEWUTS = 0x0400_0000
@@ -31,6 +33,7 @@ PR_SET_NO_NEW_PRIVS = 38
 
 CAPABILITY_VERSION_3 = 0x2008_0522
 LAST_CAPABILITY = 63
+SIGNAL_SET_BYTES = 128
 
 CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
 
@@ -38,6 +41,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # Looked up once, not again in every fork.
 _capset, _mount, _pivot_root, _prctl = _libc.capset, _libc.mount, _libc.pivot_root, _libc.prctl
 _syscall, _umount, _unshare = _libc.syscall, _libc.umount2, _libc.unshare
+_sigprocmask, _no_signals = _libc.sigprocmask, ctypes.create_string_buffer(SIGNAL_SET_BYTES)
 _syscall_holding_the_lock = ctypes.PyDLL(None, use_errno=True).syscall
 _before_fork = ctypes.pythonapi.PyOS_BeforeFork
 _after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
@@ -57,6 +61,7 @@ class _CapabilityData(ctypes.Structure):
     )
 
 
+_unsigned = tuple(ctypes.c_ulong(value) for value in range(LAST_CAPABILITY + 1))
 _this_process = ctypes.byref(_CapabilityHeader(CAPABILITY_VERSION_3, 0))
 _no_capabilities = ctypes.byref((_CapabilityData * 2)())
 
@@ -84,22 +89,25 @@ def unshare(flags: int) -> None:
     check(_unshare(flags), f"unshare {flags:#x}")
 
 
-def fork_into(flags: int) -> int:
+def fork_into(flags: int) -> tuple[int, int]:
     """Fork, with the child in new namespaces from its beginning: first of its pid namespace.
 
     One process instead of the two that unshare and fork would make. The interpreter prepares for
     it as for os.fork; the C library does not know of it, so the child should do little else than
     fork again in the usual way.
+
+    Returns:
+        The process id, 0 in the child, and in the parent a pidfd.
     """
-    zero = ctypes.c_long(0)
-    arguments = ctypes.c_long(_clone_number), ctypes.c_ulong(flags | signal.SIGCHLD)
+    zero, pidfd = ctypes.c_long(0), ctypes.c_int(-1)
+    arguments = ctypes.c_long(_clone_number), ctypes.c_ulong(flags | CLONE_PIDFD | signal.SIGCHLD)
     _before_fork()
-    pid: int = _syscall_holding_the_lock(*arguments, zero, zero, zero, zero)
+    pid: int = _syscall_holding_the_lock(*arguments, zero, ctypes.byref(pidfd), zero, zero)
     if pid == 0:
         _after_fork_in_child()
     else:
         _after_fork_in_parent()
-    return check(pid, f"clone {flags:#x}")
+    return check(pid, f"clone {flags:#x}"), pidfd.value
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
@@ -144,12 +152,32 @@ def write_file(path: str, data: bytes) -> None:
 
 def drop_bounding_set() -> None:
     """Give up for ever every capability that a program file could bring back."""
-    for capability in range(LAST_CAPABILITY + 1):
-        if _prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+    for capability in _unsigned:
+        if _prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             break
 
 
 def drop_capabilities() -> None:
-    """Give up every capability that this process holds and every way to regain one."""
+    """Give up every capability that this process holds."""
     check(_capset(_this_process, _no_capabilities), "capset")
+
+
+def forbid_new_privileges() -> None:
+    """Give up, for this process and all it will start, every way to more rights."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable(value: int) -> None:
+    """Say whether processes of the same user may trace this one and read its files in /proc."""
+    check(_prctl(PR_SET_DUMPABLE, _unsigned[value], 0, 0, 0), "prctl dumpable")
+
+
+def unblock_signals() -> None:
+    """Let all signals through; signal.pthread_sigmask touches much more memory."""
+    _sigprocmask(signal.SIG_SETMASK, _no_signals, None)
+
+
+def trim_memory() -> None:
+    """Return what the C library has freed to the kernel."""
+    with suppress(AttributeError):  # only in the GNU one
+        _libc.malloc_trim(ctypes.c_size_t(0))

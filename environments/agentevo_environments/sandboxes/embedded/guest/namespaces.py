@@ -12,13 +12,12 @@ import signal
 from contextlib import suppress
 
 from agentevo_environments.sandboxes.embedded.guest import kernel
-from agentevo_environments.sandboxes.embedded.guest.seccomp import Filter
+from agentevo_environments.sandboxes.embedded.guest.seccomp import last_filter
 
 TEMPORARY = "/tmp"
 NAMESPACES = (
     kernel.NEWUSER | kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWNET
 )
-READ_ONLY_PARTS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 HIDDEN_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 OWN_FOLDERS = 4
 OWN_PROCESSES = 1
@@ -36,22 +35,24 @@ class Namespaces:
     work = f"{TEMPORARY}/work"
 
     def __init__(self) -> None:
-        self._filter = Filter(in_namespaces=True)
+        self._filter = last_filter()
         self._ids = (0, 0)
 
-    def fork(self) -> int:
+    def fork(self) -> tuple[int, int]:
         """Fork a process that is the first in namespaces of its own."""
         self._ids = os.getuid(), os.getgid()
         return kernel.fork_into(NAMESPACES)
 
+    def guard(self) -> None:
+        """Become unreadable for the program, and give up all rights."""
+        kernel.set_dumpable(0)
+        kernel.drop_capabilities()
+
     def enter(self) -> None:
-        """Keep the user's id and mount everything."""
+        """Keep the user's id, mount everything, and give up what could bring rights back."""
         kernel.map_user(*self._ids, *self._ids)
         _mount_private_files()
         os.mkdir(self.work)  # noqa: PTH102
-
-    def join(self) -> None:
-        """Give up what could bring rights back, in a session of its own."""
         os.setsid()
         kernel.drop_bounding_set()
         os.chdir(self.work)
@@ -69,7 +70,7 @@ class Namespaces:
     def confine(self) -> None:
         """Give up all rights in this process, for ever."""
         kernel.drop_capabilities()
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        kernel.set_dumpable(1)
         self._filter.install()
 
     def kill_all(self) -> None:
@@ -88,9 +89,8 @@ def _mount_private_files() -> None:
     """Give the slot its own /tmp, /dev/shm and /proc.
 
     /tmp and /dev/shm are two folders of one memory file system, so that one limit holds for both;
-    nothing in /dev/shm can be executed.
+    nothing in /dev/shm can be executed. Nothing in /proc can be written to.
     """
-    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, "mode=755")
     usual = os.umask(0)
@@ -102,12 +102,7 @@ def _mount_private_files() -> None:
     _change("/dev/shm", HIDDEN_FLAGS)
     kernel.mount("proc", "/proc", "proc", HIDDEN_FLAGS)
     kernel.write_file("/proc/sys/user/max_user_namespaces", b"0")
-    for part in READ_ONLY_PARTS:
-        try:
-            kernel.mount(part, part, None, kernel.MS_BIND | kernel.MS_REC)
-        except FileNotFoundError:
-            continue
-        _change(part, HIDDEN_FLAGS | kernel.MS_RDONLY)
+    _change("/proc", HIDDEN_FLAGS | kernel.MS_RDONLY)
 
 
 def _change(path: str, flags: int) -> None:

@@ -55,6 +55,7 @@ def enter(
     os.chdir("/")
     kernel.drop_bounding_set()
     kernel.drop_capabilities()
+    kernel.forbid_new_privileges()
 
 
 def _build(

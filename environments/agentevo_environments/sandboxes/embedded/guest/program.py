@@ -1,64 +1,93 @@
 """Program: the process of a slot that waits for the request and becomes what was asked for.
 
-Order matters: files and limits are set while the process still has its rights in the slot's own
-namespaces; then it gives up all capabilities, installs the system-call filter, and runs.
+Order matters: the process isolates itself, and sets files and limits, while it still has its
+rights in the slot's own namespaces; then it gives up all capabilities, completes the system-call
+filter, and runs.
 """
 
-import io
+# ruff: noqa: PTH103, PTH120
+
 import math
 import os
 import resource
 import signal
-import socket
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from agentevo_environments.sandboxes.embedded.guest import kernel, source
+from agentevo_environments.sandboxes.embedded.guest.request import Request, pack, read, unpack
 from agentevo_environments.sandboxes.embedded.guest.slot import (
-    STARTED,
-    STARTED_KEEPING,
+    ENDED,
+    READY,
     Channels,
     Isolation,
     Template,
     close_all_but,
+    write_all,
 )
-from agentevo_environments.sandboxes.protocol import Frame, encode, read_frame
+from agentevo_environments.sandboxes.protocol import encode
 
 CANNOT_RUN = 127
 NO_CORE_DUMP = 1  # 0 would still start a core_pattern pipe on the host
 UNLIMITED = 1 << 50
+GRACE_S = 0.05
 _LIMITS = ("timeout_s", "memory_bytes", "disk_bytes", "files", "file_bytes", "open_files")
-_REHEARSAL = encode({"limits": dict.fromkeys(_LIMITS, UNLIMITED), "files": []}, (b"", b""))
+_REHEARSAL = pack(Request(None, b"", b"", dict.fromkeys(_LIMITS, UNLIMITED), (), ()))
+# As they are before a program can replace them.
+_exit, _getpid, _getppid, _kill, _sleep = os._exit, os.getpid, os.getppid, os.kill, time.sleep
 
 
-def run(isolation: Isolation, channels: Channels, isolated: int, start: int) -> NoReturn:
+def run(isolation: Isolation, channels: Channels, guarded: int) -> NoReturn:
     """Wait for a request, set up what it asks for, and run it; never returns.
 
     Args:
         isolation: The slot's.
         channels: The slot's.
-        isolated: Pipe that brings a byte when the slot is isolated.
-        start: Pipe to tell when the program begins.
+        guarded: Pipe that brings a byte when the slot's first process is out of reach.
     """
     status = 1
     try:
+        if request := _prepare(isolation, channels, guarded):
+            status = _run(request.code) if request.argv is None else _replace(request.argv)
+    finally:
+        _exit(status)
+
+
+def _prepare(isolation: Isolation, channels: Channels, guarded: int) -> Request | None:
+    """Return the request when all is set up for it, or None when there is none or that failed."""
+    try:
         os.dup2(channels.output, 1)
         os.dup2(channels.errors, 2)
-        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channels.client)
-        if os.read(isolated, 1):
-            _arm(isolation)
-            if request := read_frame(client.recv):
-                _set_up(isolation, request)
-                os.write(start, STARTED_KEEPING if request.header["keep"] else STARTED)
-                close_all_but()
-                argv = request.header["argv"]
-                status = source.run(request.blobs[0]) if argv is None else _replace(argv)
-    except OSError as error:
-        os.write(2, f"the sandbox could not set up the program: {error}\n".encode())
-    finally:
-        os._exit(status)
+        _arm(isolation)
+        if not os.read(guarded, 1):
+            return None
+        os.write(channels.client, READY)
+        request = read(channels.client)
+        if request is not None:
+            _set_up(isolation, request)
+    except Exception as error:  # noqa: BLE001 (whatever fails, the client is told)
+        with suppress(OSError):
+            os.write(channels.client, encode({"failed": f"{type(error).__name__}: {error}"}))
+        return None
+    close_all_but()
+    return request
+
+
+def _run(code: bytes) -> int:
+    """Run source, and tell the supervisor of the end before all memory is freed, which takes long.
+
+    What this process has forked comes here as well, and is not to speak for it.
+    """
+    process = _getpid()
+    status = source.run(code)
+    if status < len(ENDED) and _getpid() == process:
+        with suppress(OSError):
+            _kill(_getppid(), ENDED[status])
+            _sleep(GRACE_S)
+    return status
 
 
 def prepare(template: Template) -> None:
@@ -67,7 +96,7 @@ def prepare(template: Template) -> None:
         "HOME": "",
         "LANG": "C.UTF-8",
         "LOGNAME": "agent",
-        "PATH": f"{Path(template.python).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{os.path.dirname(template.python)}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": "",
         "USER": "agent",
@@ -75,49 +104,59 @@ def prepare(template: Template) -> None:
     if template.packages:
         environment["PYTHONPATH"] = ":".join(template.packages)
     source.prepare([""], template.packages, environment)
+    _settle(template.isolate())
+
+
+def _settle(isolation: Isolation) -> None:
+    """Name the slot's folders to the program."""
+    os.environ["HOME"] = os.environ["TMPDIR"] = isolation.home
+    sys.path[0] = isolation.work
 
 
 def _arm(isolation: Isolation) -> None:
     """Do all that does not depend on the request, and what is as well done before it comes."""
-    isolation.join()
-    os.environ["HOME"] = os.environ["TMPDIR"] = isolation.home
-    sys.path[0] = isolation.work
-    rehearsal = read_frame(io.BytesIO(_REHEARSAL).read)
-    assert rehearsal is not None
+    kernel.unblock_signals()
+    kernel.set_dumpable(1)
+    settled = bool(isolation.home)
+    isolation.enter()
+    if not settled:
+        _settle(isolation)
+    rehearsal = unpack(_REHEARSAL)
     _place(isolation, rehearsal)
-    _limit(rehearsal.header["limits"], UNLIMITED)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    _limit(rehearsal.limits, UNLIMITED)
     source.rehearse()
 
 
-def _set_up(isolation: Isolation, request: Frame) -> None:
-    limits = request.header["limits"]
+def _set_up(isolation: Isolation, request: Request) -> None:
+    limits = request.limits
     _place(isolation, request)
     _limit(limits, isolation.process_limit(limits["processes"]))
     isolation.confine()
 
 
-def _place(isolation: Isolation, request: Frame) -> None:
+def _place(isolation: Isolation, request: Request) -> None:
     """Place what the program finds: standard input and files."""
-    limits = request.header["limits"]
+    limits = request.limits
     isolation.limit_disk(limits["disk_bytes"], limits["files"])
     stdin = os.memfd_create("stdin")
-    _write_all(stdin, request.blobs[1])
+    write_all(stdin, request.stdin)
     os.lseek(stdin, 0, os.SEEK_SET)
     os.dup2(stdin, 0)
     os.close(stdin)
-    for name, data in zip(request.header["files"], request.blobs[2:], strict=True):
-        path = Path(isolation.work, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    for name, data in zip(request.names, request.contents, strict=True):
+        path = f"{isolation.work}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        write_all(descriptor, data)
+        os.close(descriptor)
 
 
-def _replace(argv: list[str]) -> int:
+def _replace(argv: Sequence[str]) -> int:
     """Become another program; return the exit status when that is not possible."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvp(argv[0], argv)
+        os.execvp(argv[0], list(argv))
     except (OSError, ValueError) as error:
         os.write(2, f"cannot run {argv[0]!r}: {error}\n".encode(errors="replace"))
         return CANNOT_RUN
@@ -136,9 +175,3 @@ def _limit(limits: Mapping[str, Any], processes: int) -> None:
         hard = resource.getrlimit(kind)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (bound, bound))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

@@ -10,6 +10,7 @@ processor end the process.
 import ctypes
 import os
 import struct
+from collections.abc import Container, Iterable, Sequence
 
 from agentevo_environments.sandboxes.embedded.guest import kernel
 
@@ -114,6 +115,9 @@ DENIED_OUTSIDE_NAMESPACES = {
     "shmget": (29, 194),
 }
 
+NEEDED_TO_ARM = ("clone", "mount")
+"""What a program may not do, and the processes that prepare its place must."""
+
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 OFFSET_NUMBER, OFFSET_ARCHITECTURE, OFFSET_FIRST_ARGUMENT = 0, 4, 16
 KILL, ALLOW, FAIL = 0x8000_0000, 0x7FFF_0000, 0x0005_0000
@@ -132,19 +136,21 @@ def is_supported() -> bool:
     return os.uname().machine in ARCHITECTURES
 
 
-def instructions(machine: str, *, in_namespaces: bool) -> list[Instruction]:
+def instructions(
+    machine: str, *, in_namespaces: bool, exempt: Container[str] = ()
+) -> list[Instruction]:
     """Return the filter for a machine as (code, jump if true, jump if false, operand).
 
     Args:
         machine: "x86_64" or "aarch64".
         in_namespaces: Whether the program has namespaces of its own, so that local sockets and
             System V objects reach nobody else; connected pairs of sockets are always allowed.
+        exempt: What is not refused yet, by name; "clone" for new namespaces.
 
     Raises:
         KeyError: The machine is not known.
     """
     architecture, clone, socket, socketpair = ARCHITECTURES[machine]
-    column = list(ARCHITECTURES).index(machine)
     code: list[Instruction] = [
         (LOAD, 0, 0, OFFSET_ARCHITECTURE),
         (JUMP_EQUAL, 1, 0, architecture),
@@ -154,12 +160,9 @@ def instructions(machine: str, *, in_namespaces: bool) -> list[Instruction]:
         (RETURN, 0, 0, KILL),
         (JUMP_EQUAL, 0, 1, CLONE3),
         (RETURN, 0, 0, FAIL | ENOSYS),
-        (JUMP_EQUAL, 0, 4, clone),
-        (LOAD, 0, 0, OFFSET_FIRST_ARGUMENT),
-        (JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES),
-        (RETURN, 0, 0, FAIL | EPERM),
-        (RETURN, 0, 0, ALLOW),
     ]
+    if "clone" not in exempt:
+        code += _refuse_namespaces(clone)
     for number in (socketpair, *((socket,) if in_namespaces else ())):
         code += [
             (JUMP_EQUAL, 0, 4, number),
@@ -169,20 +172,67 @@ def instructions(machine: str, *, in_namespaces: bool) -> list[Instruction]:
             (RETURN, 0, 0, ALLOW),
         ]
     names = DENIED if in_namespaces else {**DENIED, **DENIED_OUTSIDE_NAMESPACES}
-    denied = {pair[column] for pair in names.values()} | {socket}
-    for denied_number in sorted(number for number in denied if number is not None):
-        code += [(JUMP_EQUAL, 0, 1, denied_number), (RETURN, 0, 0, FAIL | EPERM)]
-    return [*code, (RETURN, 0, 0, ALLOW)]
+    denied = _numbers(machine, [name for name in names if name not in exempt]) | {socket}
+    return [*code, *_refuse(denied), (RETURN, 0, 0, ALLOW)]
+
+
+def remaining_instructions(machine: str, names: Iterable[str]) -> list[Instruction]:
+    """Return a filter that adds what another one had exempted; see `instructions`."""
+    code: list[Instruction] = [(LOAD, 0, 0, OFFSET_NUMBER)]
+    if "clone" in names:
+        code += _refuse_namespaces(ARCHITECTURES[machine][1])
+    denied = _numbers(machine, [name for name in names if name in DENIED])
+    return [*code, *_refuse(denied), (RETURN, 0, 0, ALLOW)]
+
+
+def _refuse_namespaces(clone: int) -> list[Instruction]:
+    return [
+        (JUMP_EQUAL, 0, 4, clone),
+        (LOAD, 0, 0, OFFSET_FIRST_ARGUMENT),
+        (JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES),
+        (RETURN, 0, 0, FAIL | EPERM),
+        (RETURN, 0, 0, ALLOW),
+    ]
+
+
+def _numbers(machine: str, names: Iterable[str]) -> set[int]:
+    column = list(ARCHITECTURES).index(machine)
+    pairs = [{**DENIED, **DENIED_OUTSIDE_NAMESPACES}[name] for name in names]
+    return {number for pair in pairs if (number := pair[column]) is not None}
+
+
+def _refuse(numbers: Iterable[int]) -> list[Instruction]:
+    refusal = (RETURN, 0, 0, FAIL | EPERM)
+    return [step for number in sorted(numbers) for step in ((JUMP_EQUAL, 0, 1, number), refusal)]
 
 
 class Filter:
-    """A filter ready to be installed; making it once saves time in every execution."""
+    """A filter ready to be installed; making it once saves time in every execution.
 
-    def __init__(self, *, in_namespaces: bool) -> None:
-        code = instructions(os.uname().machine, in_namespaces=in_namespaces)
+    Args:
+        code: What it does.
+    """
+
+    def __init__(self, code: Sequence[Instruction]) -> None:
         self._code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *i) for i in code))
         self._program = _Program(len(code), ctypes.addressof(self._code))
 
     def install(self) -> None:
         """Apply the filter to this process and all it will start; needs no_new_privs."""
         kernel.prctl(kernel.PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(self._program))
+
+
+def whole_filter() -> Filter:
+    """Return the filter for a program in namespaces of its own on this machine."""
+    return Filter(instructions(os.uname().machine, in_namespaces=True))
+
+
+def arming_filter(*, in_namespaces: bool) -> Filter:
+    """Return the filter for the processes that arm slots: most of the one for programs."""
+    machine = os.uname().machine
+    return Filter(instructions(machine, in_namespaces=in_namespaces, exempt=NEEDED_TO_ARM))
+
+
+def last_filter() -> Filter:
+    """Return the filter that, over the one for arming, makes the one for programs."""
+    return Filter(remaining_instructions(os.uname().machine, NEEDED_TO_ARM))

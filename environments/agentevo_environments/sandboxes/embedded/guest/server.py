@@ -5,20 +5,22 @@ the slot, whose descriptors the server hands to the client. So nothing of one ex
 memory from which the next one is forked.
 """
 
+import _socket  # socket itself is much memory
 import gc
 import importlib
 import os
 import signal
 import site
-import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from agentevo_environments.sandboxes.embedded.guest import program, supervisor
-from agentevo_environments.sandboxes.embedded.guest.folders import Folders
+from agentevo_environments.sandboxes.embedded.guest import kernel, program, supervisor
 from agentevo_environments.sandboxes.embedded.guest.namespaces import Namespaces
+from agentevo_environments.sandboxes.embedded.guest.seccomp import arming_filter
 from agentevo_environments.sandboxes.embedded.guest.slot import (
+    TOLD,
     Channels,
     Isolation,
     Template,
@@ -31,6 +33,9 @@ PRELOADED = (
 )  # fmt: skip
 """Saves programs the import. Of random and threading only what they import: both do much at every
 fork once they are there."""
+DESCRIPTOR_BYTES = 4
+ROOM_BYTES = _socket.CMSG_SPACE(len(Channels._fields) * DESCRIPTOR_BYTES)
+FILTERED = frozenset(("T1", "T2", "T3"))
 
 
 def main(settings: Mapping[str, Any]) -> int:
@@ -44,8 +49,11 @@ def main(settings: Mapping[str, Any]) -> int:
     for module in PRELOADED:
         importlib.import_module(module)
     site.setquit()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    control = socket.socket(fileno=settings["control"])
+    signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+    kernel.forbid_new_privileges()
+    if settings["tier"] in FILTERED:
+        arming_filter(in_namespaces=settings["tier"] != "T3").install()
+    control = _socket.socket(fileno=settings["control"])
     template = Template(
         _isolation(settings), settings["members"], settings["packages"], settings["python"]
     )
@@ -53,9 +61,14 @@ def main(settings: Mapping[str, Any]) -> int:
         control.sendall(encode({"server": settings["tier"]}))
         program.prepare(template)
         gc.collect()
+        kernel.trim_memory()
         gc.freeze()
-        while request := control.recv(1):
-            _arm(control, template, request[0])
+        while True:
+            request, ancillary, _, _ = control.recvmsg(1, ROOM_BYTES)
+            if not request:
+                break
+            _, _, passed = ancillary[0]
+            _arm(control, template, request[0], Channels(*memoryview(passed).cast("i")))
     return 0
 
 
@@ -63,23 +76,23 @@ def _isolation(settings: Mapping[str, Any]) -> Callable[[], Isolation]:
     if settings["tier"] in {"T1", "T2"}:
         namespaces = Namespaces()
         return lambda: namespaces
+    from agentevo_environments.sandboxes.embedded.guest.folders import Folders
+
     confined = settings["tier"] == "T3"
     readable, listable = settings["readable"], settings["listable"]
     return lambda: Folders(settings["scratch"], readable, listable, confined=confined)
 
 
-def _arm(control: socket.socket, template: Template, slot: int) -> None:
-    """Fork a slot and send the client's ends of its channels, in the order of `Channels`."""
-    ours, theirs = socket.socketpair()
-    pipes = [os.pipe() for _ in range(2)]
+def _arm(control: _socket.socket, template: Template, slot: int, channels: Channels) -> None:
+    """Fork a slot and send the client its pidfd; forget those that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     isolation = template.isolate()
-    if isolation.fork() == 0:
-        (_, output), (_, errors) = pipes
-        channels = Channels(theirs.fileno(), output, errors)
+    pid, pidfd = isolation.fork()
+    if pid == 0:
         supervisor.run(template, isolation, slot, channels)
-    reads = [read for read, _ in pipes]
-    socket.send_fds(control, [bytes([slot])], [ours.fileno(), *reads])
-    for end in (ours, theirs):
-        end.close()
-    for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
+    passed = pidfd.to_bytes(DESCRIPTOR_BYTES, sys.byteorder)
+    control.sendmsg([bytes((slot,))], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, passed)])
+    for descriptor in (*channels, pidfd):
         os.close(descriptor)

@@ -1,30 +1,42 @@
 """Slot: what the processes of one slot share: isolation, the server's template, the channels."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 READY = b"R"
-STARTED, STARTED_KEEPING = b"s", b"k"
-STANDARD = frozenset((0, 1, 2))
 LARGEST_DESCRIPTOR = 1 << 20
+
+ENDED: tuple[int, ...] = (signal.SIGUSR1, signal.SIGUSR2)
+"""What a program tells its supervisor when it is about to exit, with status 0 or 1."""
+HARVEST: int = signal.SIGHUP
+"""What the client tells a supervisor: end everything and send the files."""
+END: int = signal.SIGTERM
+"""What the client tells a supervisor that it does not simply kill: end everything."""
+TOLD: frozenset[int] = frozenset((signal.SIGCHLD, HARVEST, END, *ENDED))
+"""What is blocked from the server on, so that supervisors can wait for it."""
 
 
 class Isolation(Protocol):
-    """How a slot is kept apart; made anew for each slot, used by its processes in this order."""
+    """How a slot is kept apart; made anew for each slot, used by its processes in this order.
+
+    Attributes:
+        home: Folder for temporary files; "" until `enter` when each slot has another.
+        work: Working directory of the program, likewise.
+    """
 
     home: str
     work: str
 
-    def fork(self) -> int:
-        """Fork the slot's first process; return as os.fork does."""
+    def fork(self) -> tuple[int, int]:
+        """Fork the slot's first process; return its id, 0 in itself, and a pidfd."""
+
+    def guard(self) -> None:
+        """In the first process: become out of reach of the program, and give up all rights."""
 
     def enter(self) -> None:
-        """Become isolated, in the first process, and isolate with it those that it has forked."""
-
-    def join(self) -> None:
-        """Take one's place in it, in the program's process, after the first one has entered."""
+        """In the program's process: isolate it, and with it all that it will start."""
 
     def limit_disk(self, disk_bytes: int, files: int) -> None:
         """Set how much the program may write in total, and into how many files and folders."""
@@ -33,17 +45,16 @@ class Isolation(Protocol):
         """Return the RLIMIT_NPROC that lets the program have this many processes."""
 
     def confine(self) -> None:
-        """Give up all rights in this process, for ever."""
+        """In the program's process: give up all rights, for ever."""
 
     def kill_all(self) -> None:
-        """Kill every other process of the slot and wait until they are gone."""
+        """In the first process: kill every other one and wait until they are gone."""
 
     def end(self) -> None:
-        """Free what the slot holds on the host."""
+        """In the first process: free what the slot holds on the host."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """What all slots of a server have in common.
 
     Attributes:
@@ -59,8 +70,7 @@ class Template:
     python: str
 
 
-@dataclass(frozen=True, slots=True)
-class Channels:
+class Channels(NamedTuple):
     """A slot's ends of its channels.
 
     Attributes:
@@ -76,7 +86,15 @@ class Channels:
 
 def close_all_but(*descriptors: int) -> None:
     """Close every descriptor but the given ones and the three standard ones."""
-    kept = sorted(STANDARD.union(descriptors))
-    for low, high in zip((-1, *kept), (*kept, LARGEST_DESCRIPTOR), strict=True):
-        if low + 1 < high:
-            os.closerange(low + 1, high)
+    low = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, LARGEST_DESCRIPTOR)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write to a descriptor that blocks."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

@@ -1,43 +1,45 @@
 """Supervisor: the first process of a slot, in namespaces of its own; it outlives the program.
 
-It starts the process that will become the program, isolates the slot, reaps what the program
-leaves behind, kills everything when the client says so or is gone, and hands over the files. In
-T1 and T2 the program cannot signal it (first process of its pid namespace), nor trace or read it
-(not dumpable), and when it ends, the kernel kills all that is left in the namespace.
+It starts the process that will become the program, reaps what the program leaves behind, tells the
+client how the program ended, and hands over the files. It is told everything by signals: how the
+program ended only by the program's own process, which the kernel names as the sender; to end, by
+anything in the slot. In T1 and T2 the program cannot kill it (first process of its pid
+namespace), nor trace or read it (not dumpable), and when it ends, the kernel kills all that is
+left in the namespace.
+
+Every page of memory that a fork touches is copied, which is most of what a slot costs; so this
+process does only what the program's process cannot do.
 """
 
 import os
-import select
 import signal
-import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
-from agentevo_environments.sandboxes.embedded.guest import harvest, kernel, program
+from agentevo_environments.sandboxes.embedded.guest import harvest, program
 from agentevo_environments.sandboxes.embedded.guest.slot import (
+    END,
+    ENDED,
+    HARVEST,
     READY,
-    STARTED_KEEPING,
+    TOLD,
     Channels,
     Isolation,
     Template,
     close_all_but,
+    write_all,
 )
 from agentevo_environments.sandboxes.protocol import encode, encode_head
 
-HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+SENT_BY_KILL = 0  # si_code; the kernel fills in the sender, which it does not for others
+REPORTS = {code << 8: encode({"status": code << 8}) for code in range(len(ENDED))}
 
 
 def run(template: Template, isolation: Isolation, slot: int, channels: Channels) -> NoReturn:
-    """Be a slot: isolate, announce, wait for the program to end, report; never returns.
-
-    The program's process is forked first: what a process touches before a fork is copied once
-    more for each of the two that touch it after.
-    """
+    """Be a slot: wait for the program to end, report, hand over the files; never returns."""
     try:
         for descriptor in template.members[slot] if template.members else ():
             os.write(descriptor, b"0")
-        close_all_but(channels.client, channels.output, channels.errors)
         try:
             _split(isolation, channels)
         finally:
@@ -50,76 +52,55 @@ def run(template: Template, isolation: Isolation, slot: int, channels: Channels)
 
 
 def _split(isolation: Isolation, channels: Channels) -> None:
-    """Start the process that becomes the program, isolate both, and watch it."""
-    (started, start), (isolated, announce) = os.pipe(), os.pipe()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    """Start the process that becomes the program, get out of its reach, and watch it."""
+    guarded, announce = os.pipe()
     child = os.fork()
     if child == 0:
-        program.run(isolation, channels, isolated, start)
-    close_all_but(channels.client, started, announce)
-    isolation.enter()
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        program.run(isolation, channels, guarded)
+    close_all_but(channels.client, announce)
+    isolation.guard()
     os.write(announce, READY)
     os.close(announce)
-    kernel.drop_capabilities()
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channels.client)
     with suppress(BrokenPipeError, ConnectionResetError):
-        _supervise(isolation, client, child, started)
+        _supervise(isolation, channels.client, child)
 
 
-def _supervise(isolation: Isolation, client: socket.socket, child: int, started: int) -> None:
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    os.set_blocking(started, False)
-    encode({"status": 0})  # once before it counts, as are the reading of `wake` and `started`
-    _read_mark(started)
-    os.write(waker, READY)
-    socket.send_fds(client, [READY], [os.pidfd_open(os.getpid())])
-    status = _wait(client, child, wake)
-    if status is None:
-        isolation.kill_all()
-    mark = _read_mark(started)
-    header: dict[str, object] = {"status": status, "started": bool(mark)}
-    if mark != STARTED_KEEPING:
-        client.sendall(encode(header))
-        return
+def _supervise(isolation: Isolation, client: int, child: int) -> None:
+    reported = False
+    while True:
+        told = signal.sigwaitinfo(TOLD)
+        if told.si_signo == END:
+            return
+        if told.si_signo == HARVEST:
+            break
+        status = _status(told, child)
+        if status is not None and not reported:
+            reported = True
+            write_all(client, REPORTS.get(status) or encode({"status": status}))
     isolation.kill_all()
-    files = harvest.collect(Path(isolation.work))
-    header |= {"files": files.names, "left_out": files.left_out}
-    client.sendall(encode_head(header, files.sizes))
+    files = harvest.collect(isolation.work)
+    header = {"files": files.names, "left_out": files.left_out}
+    write_all(client, encode_head(header, files.sizes))
     files.send(client)
 
 
-def _read_mark(started: int) -> bytes:
-    """Return the program's mark that it has begun, or nothing while it has not."""
-    try:
-        return os.read(started, 1)
-    except BlockingIOError:
-        return b""
-
-
-def _wait(client: socket.socket, child: int, wake: int) -> int | None:
-    """Return the wait status of the program, or None when the client ended it first."""
-    poll = select.poll()
-    poll.register(client, HUNG_UP)
-    poll.register(wake, select.POLLIN)
-    while True:
-        status = _reap(child)
-        if status is not None:
-            return status
-        for descriptor, _ in poll.poll():
-            if descriptor != wake:
-                return None
-            os.read(wake, 4096)
+def _status(told: signal.struct_siginfo, child: int) -> int | None:
+    """Return the wait status of the program, or None when this signal does not tell it."""
+    if told.si_signo == signal.SIGCHLD:
+        return _reap(child)
+    if told.si_pid == child and told.si_code == SENT_BY_KILL:
+        return ENDED.index(told.si_signo) << 8
+    return None
 
 
 def _reap(child: int) -> int | None:
     """Collect all that ended; return the wait status of `child` when it did."""
+    ended = None
     with suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid in {0, child}:
-                return status if pid else None
-    return None
+            if pid == 0:
+                break
+            if pid == child:
+                ended = status
+    return ended
