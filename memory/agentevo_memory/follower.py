@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentevo_memory.corpus import Corpus, SlotVectors
-from agentevo_memory.embedding.base import Embedder
+from agentevo_memory.embedding.base import Embedder, embed_checked
 from agentevo_memory.errors import EmbeddingError
 from agentevo_memory.history import records_at
 from agentevo_memory.indexes.base import DenseIndex
@@ -143,7 +143,7 @@ def unpack(data: bytes, dimension: int) -> Vectors:
     if len(data) != 4 * dimension:
         raise EmbeddingError(
             f"a stored vector has {len(data) // 4} dimensions, the embedder gives {dimension}; "
-            "run `agentevo memory reindex --embed`"
+            "run `agentevo memory reindex --embedder NAME`"
         )
     return np.frombuffer(data, dtype="<f4")
 
@@ -163,7 +163,7 @@ def embed_missing(journal: Journal, embedder: Embedder, progress: Progress | Non
     )
     for start in range(0, len(rows), EMBED_BATCH):
         batch = rows[start : start + EMBED_BATCH]
-        vectors = embedder.embed([gist for _, gist in batch])
+        vectors = embed_checked(embedder, [gist for _, gist in batch])
         with journal.transaction("embed") as tx:
             for (record_id, _), vector in zip(batch, vectors, strict=True):
                 tx.set_vectors(record_id, {(0, embedder.model_id): vector.tobytes()})

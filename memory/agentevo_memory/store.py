@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentevo_memory.disk import storage_errors
-from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, check_vectors, init_embedder
+from agentevo_memory.embedding.base import DEFAULT_EMBEDDER, Embedder, embed_checked, init_embedder
 from agentevo_memory.errors import IndexDamagedError, RecordError
 from agentevo_memory.follower import Follower, Progress, View, embed_missing, historical_view
 from agentevo_memory.indexes.choice import choose_index
@@ -87,7 +87,7 @@ class VectorMemory(Upkeep):
             EmbeddingError: If `vector` is not finite or has the wrong dimension.
         """
         given = draft if isinstance(draft, Draft) else Draft(text=draft)
-        vectors = None if vector is None else np.asarray(vector)[None, :]
+        vectors = None if vector is None else np.expand_dims(np.asarray(vector), 0)
         offer = replace(
             self._offers.one(given, verify, vectors),
             supersedes=tuple(supersedes),
@@ -129,7 +129,7 @@ class VectorMemory(Upkeep):
             RecordError: If the query is empty or malformed.
             IndexUnavailableError: If the index is on a server that does not answer.
         """
-        asked = Query(text=query, k=k) if isinstance(query, str) else query
+        asked = query if isinstance(query, Query) else Query(text=query, k=k)
         check_query(asked)
         with self._lock:
             try:
@@ -143,7 +143,7 @@ class VectorMemory(Upkeep):
     ) -> list[Record]:
         """Keep one record per namespace and key; `remove` drops others in the same transaction."""
         texts = [text for entry in entries for text in entry.texts]
-        vectors = iter(self.embedder.embed(texts)) if texts else iter(())
+        vectors = iter(embed_checked(self.embedder, texts)) if texts else iter(())
         made = [
             {
                 (slot, self.embedder.model_id): next(vectors).tobytes()
@@ -159,7 +159,7 @@ class VectorMemory(Upkeep):
         """Return the cosine of a text with each of the records that has a vector, by id."""
         with self._lock:
             self.follower.follow()
-            vector = check_vectors(self.embedder.embed([text]), 1, self.embedder.dimension)[0]
+            vector = embed_checked(self.embedder, [text])[0]
             return self.follower.cosines(vector, records)
 
     def reflect(

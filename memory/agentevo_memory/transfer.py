@@ -90,7 +90,10 @@ def parse(lines: Iterable[str]) -> tuple[list[Record], list[tuple[str, str, str]
         except (ValueError, TypeError, KeyError) as error:
             raise RecordError(f"line {number} is not part of an export: {error}") from error
     if header.get("format") != FORMAT or header.get("version") != VERSION:
-        raise RecordError(f"no export of {FORMAT} version {VERSION}: the header is {header!r}")
+        raise RecordError(
+            f"no export of {FORMAT} version {VERSION}: the header is {header!r}; "
+            "`agentevo memory export` writes one"
+        )
     if header["records"] != len(records):
         raise RecordError(
             f"the export announces {header['records']} records and holds {len(records)}; "

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,7 @@ def test_learned_weights_stay_in_bounds_and_move_towards_what_helps(
         Query(text="x", namespace=("",)),
         Query(text="\ud800"),
         Query(text="x", budget_tokens=-1),
+        None,
     ],
 )
 def test_bad_queries_are_refused(memory: VectorMemory, query: Query) -> None:
@@ -198,12 +200,37 @@ def test_bad_queries_are_refused(memory: VectorMemory, query: Query) -> None:
 
 
 @pytest.mark.parametrize(
-    "vector", [np.ones(3), np.full(256, np.nan), np.zeros(256), np.full(256, np.inf)]
+    "vector",
+    [
+        np.ones(3, np.float32),
+        np.full(256, np.nan, np.float32),
+        np.zeros(256, np.float32),
+        np.full(256, np.inf, np.float32),
+        np.full(256, 1e30, np.float32),
+        "vector",
+    ],
 )
 def test_wrong_embeddings_are_refused(memory: VectorMemory, vector: np.ndarray) -> None:
     with pytest.raises(EmbeddingError):
-        memory.insert("text", vector=vector.astype(np.float32))
+        memory.insert("text", vector=vector)
     assert memory.records() == []
+
+
+class Torn(HashingEmbedder):
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return super().embed(texts)[:, :10]
+
+
+def test_an_embedder_that_breaks_its_word_stores_nothing(
+    open_memory: Any, memory: VectorMemory
+) -> None:
+    memory.insert("Green tea")
+    memory.close()
+    torn = open_memory(embedder=Torn(64))
+    for call in (lambda: torn.search("tea"), torn.reindex, lambda: torn.insert("Black tea")):
+        with pytest.raises(EmbeddingError, match="expected"):
+            call()
+    assert torn.journal.query("SELECT DISTINCT model FROM vector") == [("hashing-256",)]
 
 
 def test_another_embedder_embeds_everything_anew(open_memory: Any, memory: VectorMemory) -> None:

@@ -76,6 +76,15 @@ def init_embedder(name: str = DEFAULT_EMBEDDER) -> Embedder:
     )
 
 
+def embed_checked(embedder: Embedder, texts: Sequence[str]) -> "NDArray[np.float32]":
+    """Return one unit row per text, whatever the embedder gives.
+
+    Raises:
+        EmbeddingError: If it gives anything else than one vector of its dimension per text.
+    """
+    return check_vectors(embedder.embed(texts), len(texts), embedder.dimension)
+
+
 def check_vectors(
     vectors: "NDArray[np.float32]", count: int, dimension: int
 ) -> "NDArray[np.float32]":
@@ -87,7 +96,10 @@ def check_vectors(
     """
     import numpy as np
 
-    array = np.ascontiguousarray(vectors, dtype=np.float32)
+    try:
+        array = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingError(f"an embedding must be an array of numbers: {error}") from error
     if array.shape != (count, dimension):
         raise EmbeddingError(
             f"embedding of shape {array.shape}; expected {(count, dimension)}: "

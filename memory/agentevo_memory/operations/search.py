@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from agentevo_memory.acceptance import check_choice, check_namespace, check_text
-from agentevo_memory.embedding.base import Embedder, check_vectors
+from agentevo_memory.embedding.base import Embedder, embed_checked
 from agentevo_memory.errors import RecordError
 from agentevo_memory.follower import View
 from agentevo_memory.pool import Pool, Probe
@@ -91,7 +91,7 @@ def search(
     weights = weights_for(text, embedder.languages, learned)
     vector = None
     if weights.dense > 0:
-        vector = check_vectors(embedder.embed([text]), 1, embedder.dimension)[0]
+        vector = embed_checked(embedder, [text])[0]
     pool = corpus.pool(
         Probe(
             namespace=namespace,
