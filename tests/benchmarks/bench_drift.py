@@ -22,7 +22,8 @@ from agentevo.config import Settings
 from agentevo.models import AnyModel
 from agentevo.objective import Objective
 from agentevo.recall import Memory, Outcome
-from agentevo.runs.directory import create_run
+from agentevo.runs.directory import RunDirectory, create_run
+from agentevo.runs.outcomes import read_outcomes
 from agentevo.runs.worker import World
 from agentevo.runtime import environment_of, model_of, tasks_of
 from agentevo.stages import Experience, Round, Solution
@@ -37,6 +38,8 @@ WORLDS: Mapping[str, object] = {"tier": "drift", "quirks_per_world": 10, "fewest
 """Every task needs several rules, so that stale ones are met in most tasks."""
 WINDOW = 4
 """Days over which success is averaged."""
+SERVICE_FAILED = "the service failed"
+"""What an environment answers when its program did not come to an end."""
 SHARE = 0.9
 """Share of the earlier success that counts as recovered."""
 
@@ -49,7 +52,8 @@ class Stream:
         days: Success of every day, from 0 to 1, tasks done before anything was learnt from them.
         per_day: Tasks of one day.
         drift: Index of the first day after the change.
-        broken: Episodes that ended because something broke, not because of the agent.
+        broken: Episodes that ended because something broke, or in which the service did not run (its
+            sandbox took too long, as on a machine that is too busy), not because of the agent.
     """
 
     days: Sequence[float]
@@ -103,15 +107,26 @@ def stream(settings: Settings, model: AnyModel, folder: Path, *, forgetting: boo
             _live_through(agent, memory, (number, day), forgetting=forgetting)
             for number, day in enumerate(days)
         ]
-    names = [f"{number:03}-day" for number in range(len(days))]
-    reports = [create_run(own, name).read_report() for name in names]
     broken = sum(
-        each.failure is not None and each.failure.type != "budget"
-        for report in reports
-        if report is not None
-        for each in report.episodes
+        _broken(create_run(own, f"{number:03}-{part}"))
+        for number in range(len(days))
+        for part in ("day", "replay")
     )
     return Stream(rates, len(by_world), (len(days) + 1) // 2, broken)
+
+
+def _broken(run: RunDirectory) -> int:
+    """Return how many episodes of a run say nothing about the agent."""
+    report = run.read_report()
+    if report is None:
+        return 0
+    ended = {e.task_id for e in report.episodes if e.failure and e.failure.type != "budget"}
+    unserved = {
+        task
+        for task, outcome in read_outcomes(run, "quirks").items()
+        if any(turn.error and SERVICE_FAILED in turn.observation for turn in outcome.turns)
+    }
+    return len(ended | unserved)
 
 
 def _live_through(
