@@ -88,7 +88,9 @@ def test_a_text_becomes_the_type_that_the_constructor_asks_for() -> None:
 
 
 def test_a_refused_value_is_a_clear_error() -> None:
-    with pytest.raises(OptionError, match="timeout_s must be a finite number above 0, not -1"):
+    with pytest.raises(
+        OptionError, match="timeout_s must be a finite number above 0 and at most 1000000, not -1"
+    ):
         make_environment("code", timeout_s=-1.0)
 
 

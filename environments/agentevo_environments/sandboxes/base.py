@@ -15,10 +15,16 @@ from agentevo_environments.errors import LimitsError
 
 Ending = Literal["exited", "timeout", "output_limit", "memory_limit", "killed"]
 
+MOST_S = 1_000_000
+MOST = 1 << 50
+"""Above these the kernel's own interfaces overflow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one execution may use; every limit is enforced by the kernel or by the reader.
+
+    Seconds are at most a million, everything else is a whole number of at most 2**50.
 
     Attributes:
         timeout_s: Wall-clock seconds until the whole process tree is killed; greater than 0.
@@ -43,8 +49,12 @@ class Limits:
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if not value > 0 or value == float("inf"):
-                raise LimitsError(f"{limit.name} must be a finite number above 0, not {value!r}")
+            seconds = limit.name == "timeout_s"
+            kind, most = ("finite", MOST_S) if seconds else ("whole", MOST)
+            if not isinstance(value, (int, float) if seconds else int) or not 0 < value <= most:
+                raise LimitsError(
+                    f"{limit.name} must be a {kind} number above 0 and at most {most}, not {value!r}"
+                )
 
 
 DEFAULT_LIMITS = Limits()
@@ -71,6 +81,9 @@ class Program:
             raise ValueError("a program has either code or argv, exactly one of them")
         if self.argv is not None and not self.argv:
             raise ValueError("argv is empty: give the program's name first")
+        for part in self.argv or ():
+            if not isinstance(part, str):
+                raise ValueError(f"argv is made of strings, not {part!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,15 @@ from agentevo_environments.sandboxes.base import Limits, Sandbox
 from agentevo_environments.sandboxes.executions import Executions
 
 PATH_LIMIT_BYTES = 4096
+NAME_LIMIT_BYTES = 255
 
 
 def normal_path(path: str) -> str:
     """Return a relative path without empty parts and dots.
 
     Raises:
-        ValueError: It is empty or absolute, leaves the workspace, holds a NUL byte, or is longer
-            than the kernel accepts.
+        ValueError: It is empty or absolute, leaves the workspace, holds a NUL byte, or is, or has
+            a part that is, longer than the kernel accepts.
     """
     if not path or "\0" in path:
         raise ValueError(f"a workspace path is a name without NUL bytes, not {path!r}")
@@ -28,6 +29,10 @@ def normal_path(path: str) -> str:
         )
     if len(path.encode("utf-8", "surrogateescape")) >= PATH_LIMIT_BYTES:
         raise ValueError(f"workspace path {path[:80]!r}... is {PATH_LIMIT_BYTES} bytes or longer")
+    if any(len(part.encode("utf-8", "surrogateescape")) > NAME_LIMIT_BYTES for part in parts):
+        raise ValueError(
+            f"workspace path {path[:80]!r}... has a name of more than {NAME_LIMIT_BYTES} bytes"
+        )
     return "/".join(parts)
 
 

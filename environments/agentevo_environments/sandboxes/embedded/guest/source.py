@@ -61,11 +61,15 @@ def rehearse() -> None:
 
 def run(code: bytes) -> int:
     """Run UTF-8 source to its end, threads and exit handlers included; return the exit status."""
-    text = code.decode("utf-8", "surrogatepass")
-    linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
-    status = _guard(lambda: exec(compile(text, NAME, "exec"), vars(sys.modules["__main__"])))
+    status = _guard(lambda: _execute(code))
     ending = _guard(_finish)
     return status or ending
+
+
+def _execute(code: bytes) -> None:
+    text = code.decode("utf-8", "surrogatepass")
+    linecache.cache[NAME] = (len(text), None, text.splitlines(keepends=True), NAME)
+    exec(compile(text, NAME, "exec"), vars(sys.modules["__main__"]))
 
 
 def _open(descriptor: int, mode: str, errors: str) -> io.TextIOWrapper:
