@@ -41,6 +41,8 @@ LOOKED_AT = 6
 _TOP = 100
 _DAY_S = 86_400.0
 _LONGEST_ANSWER = 128
+_AT_ONCE = 8
+"""Episodes at once: the engine computes their answers together, while two cores do the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def demo_settings(
             },
             "model": {"spec": "seed", "max_tokens": _LONGEST_ANSWER},
             "memory": {"k": QUIRKS_PER_WORLD, "notes": 0},
-            "run": {"durability": "exit", "synchronous": "NORMAL"},
+            "run": {"concurrency": _AT_ONCE, "durability": "exit", "synchronous": "NORMAL"},
         }
     )
 

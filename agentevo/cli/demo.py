@@ -128,9 +128,15 @@ def _weights(report: "EvolutionReport") -> Iterator[str]:
         kept = (held.rate - bare.rate) / max(1e-9, told.rate - bare.rate)
         saved = 1 - held.input_tokens / max(1, told.input_tokens)
         yield f"in weights: {kept:.0%} of the gain, with {saved:.0%} fewer prompt tokens per task"
+    if seen := report.elsewhere:
+        yield (
+            f"rules told in other worlds: {seen['adapter']:.1%} followed, {seen['base']:.1%} by the "
+            f"base ({seen['questions']} questions; lost: {len(seen['lost'])}, 95 % interval up to "
+            f"{seen['lost_interval'][1]:.1%})"
+        )
     for judged in report.weights[-1:]:
-        seen = ", ".join(
+        shown = ", ".join(
             f"{name} {entry['mean_difference']:+.2f} ({entry['pairs']})"
             for name, entry in judged["criteria"].items()
         )
-        yield f"gate of the adapter, difference (pairs): {seen or judged['note']}"
+        yield f"gate of the adapter, difference (pairs): {shown or judged['note']}"

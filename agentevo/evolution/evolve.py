@@ -6,7 +6,7 @@ given.
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from agentevo.evolution.autonomy import (
 )
 from agentevo.evolution.budget import affordable_rounds
 from agentevo.evolution.directory import EvolutionDirectory, create_evolution, open_evolution
+from agentevo.evolution.elsewhere import ask_elsewhere
 from agentevo.evolution.exam import take_exam
 from agentevo.evolution.findings import summarise
 from agentevo.evolution.locking import only_one
@@ -176,15 +177,15 @@ def _carry_out(
         if start is not None:
             ledger.remember("before", _serve_present(context))
         context.take_up()
-        arms: tuple[Arm, ...] = ()
+        exam: tuple[tuple[Arm, ...], Mapping[str, Any]] = ((), {})
         try:
             graph.invoke(start, config, context=context, durability="sync")
-            arms = take_exam(context)
+            exam = (take_exam(context), ask_elsewhere(context))
         except DrainedError:
             context.tell("evolution_stopped", 0)
         state: Any = graph.get_state(config).values or initial_state()
         ledger.remember("seconds", ledger.fact("seconds", 0.0) + time.monotonic() - began)
-        report = summarise(directory.plan(), context, state, arms, ledger)
+        report = summarise(directory.plan(), context, state, exam, ledger)
         directory.write_report(report)
         events.append(make_event(f"evolution_{report.status}_report", directory.id, {}))
     if report.status == "finished":

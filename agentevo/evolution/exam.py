@@ -4,16 +4,18 @@ Controls, all of the bare base: `stateless` (no memory), `history` (the latest e
 scope verbatim, then the latest of others, as many prompt tokens as the memory uses on the same
 task), `best_of_n` (as many attempts as the generated tokens of learning and recalling would pay for;
 the first is greedy, the others are sampled; any success counts, which favours the control).
-`memory` is the bare base told every live rule; `memory_weights`, where an adapter is served, is told
+`stateless` and `best_of_n` need nothing that is learnt, so most of them is done beside a distillation,
+which leaves the engine idle. `memory` is the bare base told every live rule; `memory_weights`, where an adapter is served, is told
 only what the adapter does not hold.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from langchain_core.language_models import BaseChatModel
 
+from agentevo.acquisition.run_agent import DrainedError, RunAgent
 from agentevo.evaluation.comparison import Arm
 from agentevo.graph.context import EvolutionContext
 from agentevo.models import AnyModel
@@ -26,6 +28,8 @@ from agentevo.updating.in_weight import hold_rules
 from agentevo_memory.retrieval import count_tokens
 
 EXAM = "exam"
+MEMORY_RUN = f"{EXAM}-memory"
+"""The run of the arm `memory`."""
 LEARNING_ARMS = ("memory", "memory_weights")
 NOT_HISTORY = ("gate", "replay", "weights")
 SAMPLING_TEMPERATURE = 1.0
@@ -77,9 +81,9 @@ def verbatim(outcome: Outcome) -> str:
 def take_exam(context: EvolutionContext) -> tuple[Arm, ...]:
     """Return the arms: stateless, history, best_of_n, memory, and memory_weights with an adapter."""
     tasks, bare = context.splits.exam, context.bare_agent
-    stateless = bare.carry_out(tasks, label=f"{EXAM}-stateless", memory=None)
-    with _all_told(context) as memory:
-        with_memory = bare.carry_out(tasks, label=f"{EXAM}-memory", memory=memory)
+    stateless = _stateless(bare, context)
+    with all_told(context) as memory:
+        with_memory = bare.carry_out(tasks, label=MEMORY_RUN, memory=memory)
         history = bare.carry_out(
             tasks, label=f"{EXAM}-history", memory=History(_practised(context), memory)
         )
@@ -97,22 +101,48 @@ def take_exam(context: EvolutionContext) -> tuple[Arm, ...]:
     return tuple(arms)
 
 
+def take_controls(context: EvolutionContext) -> None:
+    """Do what of the exam needs nothing that is learnt, as far as learning has paid for it already.
+
+    It is done once: the exam finds it. Its events are not told, and a request to stop ends it.
+    """
+    bare = replace(context.bare_agent, on_event=None)
+    with suppress(DrainedError):
+        stateless = _stateless(bare, context)
+        _attempts(bare, context, _paid_for(context, stateless), stateless)
+
+
+def _stateless(bare: RunAgent, context: EvolutionContext) -> RunReport:
+    return bare.carry_out(context.splits.exam, label=f"{EXAM}-stateless", memory=None)
+
+
 def _best_of_n(context: EvolutionContext, memory: RunReport, stateless: RunReport) -> Arm:
-    tasks, bare = context.splits.exam, context.bare_agent
-    paid = cost_of_learning(context)["output_tokens"] + memory.output_tokens
-    fair = max(1, round(paid / max(1, stateless.output_tokens)))
-    attempts = min(context.recipe.evaluation.most_attempts, fair)
-    tries = [stateless] + [
-        replace(bare, model=_sampled(bare.model, number)).carry_out(
-            tasks, label=f"{EXAM}-best{number}", memory=None
-        )
-        for number in range(2, attempts + 1)
-    ]
+    fair = _paid_for(context, stateless, memory.output_tokens)
+    tries = _attempts(context.bare_agent, context, fair, stateless)
     return _arm(
         "best_of_n",
         tries,
-        f"{attempts} attempts, any success counts; the generated tokens of learning pay for {fair}",
+        f"{len(tries)} attempts, any success counts; the generated tokens of learning pay for {fair}",
     )
+
+
+def _paid_for(context: EvolutionContext, stateless: RunReport, more: int = 0) -> int:
+    """Return for how many attempts the generated tokens of learning, and some more, pay."""
+    paid = cost_of_learning(context)["output_tokens"] + more
+    return max(1, round(paid / max(1, stateless.output_tokens)))
+
+
+def _attempts(
+    bare: RunAgent, context: EvolutionContext, fair: int, stateless: RunReport
+) -> Sequence[RunReport]:
+    """Return the attempts of `best_of_n`: as many as are fair, and as the recipe allows."""
+    attempts = min(context.recipe.evaluation.most_attempts, fair)
+    return [stateless] + [
+        replace(bare, model=_sampled(bare.model, number)).carry_out(
+            context.splits.exam, label=f"{EXAM}-best{number}", memory=None
+        )
+        for number in range(2, attempts + 1)
+    ]
 
 
 def _sampled(model: AnyModel, seed: int) -> AnyModel:
@@ -129,7 +159,7 @@ def _sampled(model: AnyModel, seed: int) -> AnyModel:
 
 
 @contextmanager
-def _all_told(context: EvolutionContext) -> Iterator[InContextMemory]:
+def all_told(context: EvolutionContext) -> Iterator[InContextMemory]:
     """Give the served memory with every live rule told, none held by weights."""
     if context.served_adapter is None:
         with context.line.open() as memory:

@@ -16,7 +16,7 @@ def summarise(
     plan: Mapping[str, Any],
     context: EvolutionContext,
     state: Mapping[str, Any],
-    arms: Sequence[Arm],
+    exam: tuple[Sequence[Arm], Mapping[str, Any]],
     ledger: Ledger,
 ) -> EvolutionReport:
     """Return the report of an evolution as far as it has come.
@@ -25,10 +25,10 @@ def summarise(
         plan: What was decided before the first round.
         context: Its live parts.
         state: Where it stands.
-        arms: The exam; empty before it was taken.
+        exam: Its arms, and what `ask_elsewhere` says; both empty before it was taken.
         ledger: Facts that outlive a process.
     """
-    splits = context.splits
+    splits, (arms, elsewhere) = context.splits, exam
     return EvolutionReport(
         id=context.id,
         status="finished" if arms else "stopped",
@@ -54,6 +54,7 @@ def summarise(
         comparisons=tuple(comparisons(arms, seed=context.seed)),
         cost=cost_of_learning(context),
         retention=retention_matrix(state["rounds"], state["weights"]),
+        elsewhere=elsewhere,
         notes=(*context.stages.notes(), *_judge_note(context, state)),
         started_at=plan["started_at"],
         seconds=ledger.fact("seconds", 0.0),

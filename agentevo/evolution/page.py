@@ -30,7 +30,9 @@ def render_page(report: EvolutionReport) -> str:
         ),
         _section("What was learnt, against its controls", _comparisons(report)),
         _section("Rounds", _rounds(report)),
-        _section("Distillations", _distillations(report)) if report.weights else "",
+        _section("Distillations", _distillations(report), _elsewhere(report))
+        if report.weights
+        else "",
         _section("Success by scope under every generation that was served", _retention(report)),
         _section(f"{len(report.rules)} verified rules", _rules(report.rules)),
         _section("Notes", _list(report.notes)) if report.notes else "",
@@ -173,6 +175,18 @@ def _distillations(report: EvolutionReport) -> str:
         for name, seen in (entry["criteria"] or {"-": _NOTHING_SEEN}).items()
     ]
     return _table(columns, rows)
+
+
+def _elsewhere(report: EvolutionReport) -> str:
+    kept = report.elsewhere
+    if not kept:
+        return ""
+    return (
+        f"<p>Rules told in other scopes, {kept['questions']} questions: the adapter follows "
+        f"{kept['adapter']:.1%}, the base {kept['base']:.1%}; lost {len(kept['lost'])} (95 % interval "
+        f"of the share: {kept['lost_interval'][0]:.1%} to {kept['lost_interval'][1]:.1%}), gained "
+        f"{len(kept['gained'])}.</p>"
+    )
 
 
 def _retention(report: EvolutionReport) -> str:

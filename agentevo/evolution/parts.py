@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,6 +18,8 @@ from agentevo.evaluation.splits import split_tasks
 from agentevo.events import Event
 from agentevo.evolution.directory import EvolutionDirectory
 from agentevo.evolution.distillers import can_distil, distiller_of
+from agentevo.evolution.exam import take_controls
+from agentevo.evolution.reuse import KnownTexts, SandboxPool
 from agentevo.generations import GenerationLog
 from agentevo.graph.assembly import MakeUpdater, assemble
 from agentevo.graph.context import EvolutionContext
@@ -100,17 +102,18 @@ def make_context(
     tasks, stage = tasks_of(settings), recipe.evaluation
     seed = settings.env.seed
     own = settings.model_copy(update={"home": directory.path})
+    sandboxes = SandboxPool(lambda: sandbox_of(settings))
     agent = RunAgent(
         own,
         model,
-        lambda: world_of(settings),
+        lambda: world_of(settings, sandboxes.lend),
         pool=frozenset(task.id for task in tasks),
         stop=stop,
         on_event=parts.on_event,
         environment=name_of(settings),
     )
     embedder = _embedder(parts)
-    with _sandbox(recipe, settings) as sandbox:
+    with closing(sandboxes), _sandbox(recipe, settings) as sandbox:
         yield EvolutionContext(
             id=directory.id,
             recipe=recipe,
@@ -128,6 +131,7 @@ def make_context(
             distiller=parts.distiller or distiller_of(model, settings, recipe, tasks),
             commands=directory.commands,
             on_event=events.append,
+            meanwhile=take_controls,
         )
 
 
@@ -173,9 +177,9 @@ def name_of(settings: Settings) -> str:
     return environment_class(settings.env.name).name
 
 
-def world_of(settings: Settings) -> World:
-    """Return an environment of its own for one worker."""
-    return World(environment_of(settings))
+def world_of(settings: Settings, sandbox: Callable[[], Sandbox] | None = None) -> World:
+    """Return an environment of its own for one worker, in a sandbox of its own or in one given."""
+    return World(environment_of(settings, sandbox_factory=sandbox))
 
 
 def _line(settings: Settings, branches: Path, embedder: Embedder) -> MemoryLine:
@@ -186,7 +190,8 @@ def _line(settings: Settings, branches: Path, embedder: Embedder) -> MemoryLine:
 
 
 def _embedder(parts: Parts) -> Embedder:
-    return init_embedder(parts.embedder) if isinstance(parts.embedder, str) else parts.embedder
+    given = parts.embedder
+    return KnownTexts(init_embedder(given) if isinstance(given, str) else given)
 
 
 @contextmanager

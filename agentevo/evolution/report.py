@@ -35,6 +35,7 @@ class EvolutionReport:
         comparisons: Every arm that learnt against each of its controls.
         cost: Episodes, tokens and seconds that learning took.
         retention: Held-out success of every scope under every generation that was served.
+        elsewhere: What the served adapter left as it was; see `ask_elsewhere`.
         notes: What a reader should know, such as tasks left out because of a leak.
         started_at: Seconds since the epoch.
         seconds: Seconds of work, pauses left out.
@@ -60,6 +61,7 @@ class EvolutionReport:
     comparisons: tuple[Mapping[str, Any], ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
     retention: Mapping[str, Any] = field(default_factory=dict)
+    elsewhere: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     started_at: float = 0.0
     seconds: float = 0.0

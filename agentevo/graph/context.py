@@ -35,6 +35,7 @@ class EvolutionContext:
         distiller: Makes and serves adapters; None where the model has none.
         commands: Returns how many distillations were commanded so far.
         on_event: Called with every event.
+        meanwhile: Work that is done beside a distillation, in a thread of its own; safe to do again.
     """
 
     id: str
@@ -51,6 +52,7 @@ class EvolutionContext:
     distiller: Distiller | None = None
     commands: Callable[[], int] = field(default=lambda: 0)
     on_event: Callable[[Event], None] = field(default=lambda event: None)
+    meanwhile: "Callable[[EvolutionContext], None]" = field(default=lambda context: None)
 
     def now(self, number: int, ability: str, history: dict[str, float]) -> Round:
         """Return what the stages of a round may look at."""

@@ -6,7 +6,9 @@ all live rules, from the bare base, so that a rule that was forgotten is not in 
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +128,17 @@ def _distil(
         held_out=[task.prompt for task in held_out],
         on_step=on_step,
     )
-    try:
-        return distiller.distil(lesson), ""
-    except AdapterError as error:
-        return None, str(error)
+    with _meanwhile(context):
+        try:
+            return distiller.distil(lesson), ""
+        except AdapterError as error:
+            return None, str(error)
+
+
+@contextmanager
+def _meanwhile(context: EvolutionContext) -> Iterator[None]:
+    """Do beside the block what the context has to do meanwhile, and wait for its end."""
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(context.meanwhile, context)
+        yield
+        beside.result()

@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from agentevo.acquisition.run_agent import RunAgent
 from agentevo.config import Settings
 from agentevo.distillation.registry import AdapterRegistry, Manifest, sha256_of
 from agentevo.errors import AdapterError
+from agentevo.evolution import evolve, list_evolutions, resume_evolution
 from agentevo.evolution.parts import Parts
 from agentevo.gate import Criterion
+from agentevo.objective import Objective
 from agentevo.prompts import REFLECTION_INSTRUCTIONS
-from agentevo.recipes import Recipe, load_recipe
+from agentevo.recipes import Recipe, load_recipe, parse_recipe
 from agentevo.runs.transcripts import read_transcripts
 from agentevo.runs.worker import World
-from agentevo.runtime import environment_of, tasks_of
+from agentevo.runtime import environment_of, model_of, tasks_of
 from agentevo.updating.distiller import Distilled, Lesson, Probed
 from agentevo.updating.in_context import InContextMemory
 from agentevo_environments.packs.quirks import service
@@ -208,7 +211,7 @@ class TextDistiller:
             name for path in episodes for name in (t.task["prompt"] for t in read_transcripts(path))
         ]
         asked = [re.sub(r"^In \w+", f"In Nowhere{i}", name) for i, name in enumerate(names)]
-        return Probed((Criterion("leak", 0.3),), {"leak": asked}, score)
+        return Probed((Criterion("leak", 0.3),), {"leak": asked, "retention": asked}, score)
 
     def serve(self, adapter_id: str | None, *, reason: str) -> None:
         if self.active_id != adapter_id:
@@ -238,6 +241,74 @@ def quirks_settings(home: Path, **env: Any) -> Settings:
             "memory": {"k": 16},
         }
     )
+
+
+STEPS = 20
+MIX: Any = {"target": 5}
+RATE = 1e-2
+TRAINED_WORLD = {"n": 36, "options": {"tasks_per_world": 36, "quirks_per_world": 4, "attempts": 1}}
+TRAINED_RECIPE: dict[str, Any] = {
+    "name": "trained",
+    "rounds": 1,
+    "tasks": {"strategy": "split", "n": 12},
+    "in_weight": {"when": "rounds", "tasks": 12, "margin": 0.9, "probe_margin": 0.9},
+    "evaluation": {"gate_share": 0.3, "exam_share": 0.15, "most_attempts": 2},
+}
+
+
+def seed_model_plan(home: Path) -> tuple[Settings, Recipe, Parts]:
+    """One world with four quirks, and a training of the seed model that takes seconds."""
+    from agentevo.distillation.settings import TrainSettings
+    from agentevo.models.llama.chat import ChatLlamaEngine
+    from agentevo.updating.distiller import LocalDistiller
+
+    changes = {"model": {"spec": "seed", "max_tokens": 128}, "memory": {"k": 8, "notes": 0}}
+    run = {"concurrency": 8, "durability": "exit", "synchronous": "NORMAL"}
+    settings = Settings.model_validate(
+        {**quirks_settings(home, **TRAINED_WORLD).model_dump(), **changes, "run": run}
+    )
+    chat = model_of(settings)
+    assert isinstance(chat, ChatLlamaEngine)
+    train = TrainSettings(steps=STEPS, checkpoint_every=5, warmup=2, mix=MIX, learning_rate=RATE)
+    made = LocalDistiller(home, chat, lambda: environment_of(settings), (), train, 0.9)
+    return settings, parse_recipe(TRAINED_RECIPE), Parts(chat, "hashing", made)
+
+
+def text_plan(home: Path) -> tuple[Settings, Recipe, Parts]:
+    """Two worlds, and adapters that are texts."""
+    model = Believer()
+    parts = Parts(model, "hashing", TextDistiller(home, model))
+    return quirks_settings(home, **TWO_WORLDS), weighing_recipe(), parts
+
+
+PLANS = {"texts": text_plan, "training": seed_model_plan}
+
+
+def warm_up(kind: str) -> None:
+    """Import what an evolution of a kind imports later."""
+    if kind == "training":
+        import peft  # noqa: F401
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+        from transformers.models.llama import modeling_llama  # noqa: F401
+
+        import agentevo.distillation.distiller
+        import agentevo.distillation.probes
+        import agentevo.models.llama.chat  # noqa: F401
+
+
+def go_on(kind: str, home: Path, on_event: Callable[[Any], None] | None = None) -> Any:
+    """Start an evolution in a home, or continue it; returns its report."""
+    settings, recipe, parts = PLANS[kind](home)
+    parts = replace(parts, on_event=on_event)
+    if list_evolutions(home):
+        return resume_evolution(home, "last", parts=parts)
+    return evolve(settings, objective=Objective("quirks"), recipe=recipe, parts=parts)
+
+
+@pytest.fixture(scope="session")
+def evolving() -> Callable[..., Any]:
+    """Starts an evolution of a kind in a home, or continues it."""
+    return go_on
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ class FastQuirks(QuirksEnvironment):
         quirks_per_world: int = 10,
         fewest_per_task: int = 1,
         tier: Tier = "basic",
+        attempts: int = 0,
     ) -> None:
         nowhere: Any = Nowhere()
         super().__init__(
@@ -34,6 +35,7 @@ class FastQuirks(QuirksEnvironment):
             quirks_per_world=quirks_per_world,
             fewest_per_task=fewest_per_task,
             tier=tier,
+            attempts=attempts,
         )
 
     def _run(self, task: Task, action: Action) -> Observation:

@@ -1,9 +1,12 @@
 """An evolution killed at random moments resumes to the same end, and does nothing twice.
 
-It practises, reflects, distils and judges; AGENTEVO_KILLS sets the number of kills.
+It practises, reflects, distils and judges; one distils into texts, one trains the seed model.
+AGENTEVO_KILLS sets the number of kills of each, AGENTEVO_TRAINING_KILLS the share of them that aim at
+the distillation; `-o log_cli=true -o log_cli_level=INFO` shows where they hit.
 """
 
 import json
+import logging
 import os
 import random
 import signal
@@ -12,7 +15,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +27,40 @@ from agentevo.distillation.registry import AdapterRegistry
 from agentevo.evolution import evolve, list_evolutions, resume_evolution
 from agentevo.evolution.parts import Parts
 from agentevo.generations import GenerationLog
+from agentevo.graph import build_evolution_graph
 from agentevo.objective import Objective
-from agentevo.runs.checkpoints import read_ledger
+from agentevo.runs.checkpoints import open_checkpoints, read_ledger
 from agentevo.runs.directory import run_directories
 from agentevo.runs.event_log import read_events
 from agentevo_memory import VectorMemory
 
-KILLS = int(os.environ.get("AGENTEVO_KILLS", "6"))
-CHILD = """
-import importlib.util, sys
+_LOG = logging.getLogger(__name__)
+KILLS = int(os.environ.get("AGENTEVO_KILLS", "4"))
+TRAINING_SHARE = float(os.environ.get("AGENTEVO_TRAINING_KILLS", "0.5"))
+"""Share of the kills that aim at the distillation, which takes few events and much time."""
+ATTEMPTS = 8
+"""Kills that are tried for each that hits: some processes end before their moment comes."""
+NURSERY = """
+import importlib.util, os, sys
 from pathlib import Path
-folder, home = Path(sys.argv[1]), Path(sys.argv[2])
+folder = Path(sys.argv[1])
 sys.path.insert(0, str(folder))
 spec = importlib.util.spec_from_file_location("believers", folder / "conftest.py")
 believers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(believers)
-from agentevo.distillation.registry import AdapterRegistry
-from agentevo.evolution import evolve, list_evolutions, resume_evolution
-from agentevo.evolution.parts import Parts
-from agentevo.objective import Objective
-model = believers.Believer()
-parts = Parts(model, "hashing", believers.TextDistiller(home, model),
-              on_event=lambda event: print(flush=True))
-if list_evolutions(home):
-    resume_evolution(home, "last", parts=parts)
-else:
-    evolve(believers.quirks_settings(home, **believers.TWO_WORLDS), objective=Objective("quirks"),
-           recipe=believers.weighing_recipe(), parts=parts)
+told = lambda event: print("event", event["type"], flush=True)
+believers.warm_up(sys.argv[2])
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            believers.go_on(sys.argv[2], Path(line.strip()), told)
+        finally:
+            os._exit(0)
+    print("pid", child, flush=True)
+    print("ended", os.waitpid(child, 0)[1], flush=True)
 """
+"""Loads everything once; each line of its input is a home, in which a forked process evolves."""
 
 
 def contents(home: Path) -> Counter[tuple[str, ...]]:
@@ -60,37 +70,112 @@ def contents(home: Path) -> Counter[tuple[str, ...]]:
         return Counter((r.kind, r.status, r.scope, r.text, r.task_id) for r in memory.records())
 
 
-def killed_after(home: Path, events: int) -> bool:
-    """Let a process evolve, kill it after some events; returns whether it had ended by itself."""
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(home)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        for _ in range(events):
-            if not child.stdout.readline():
-                break
-        time.sleep(random.Random(events).random() * 0.05)
-        child.send_signal(signal.SIGKILL)
-        return child.wait() == 0
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: some seconds after the so-manieth event, or after the first of a type."""
+
+    events: int
+    seconds: float
+    type: str = ""
+
+    def has_come(self, seen: list[str]) -> bool:
+        return self.type in seen if self.type else len(seen) >= self.events
+
+
+class Nursery:
+    """Processes that evolve, and are killed."""
+
+    def __init__(self, kind: str) -> None:
+        command = [sys.executable, "-c", NURSERY, str(Path(__file__).parent), kind]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def killed(self, home: Path, moment: Moment) -> bool:
+        """Let a process evolve until a moment comes; returns whether the kill hit it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{home}\n")
+        self._process.stdin.flush()
+        child, seen = 0, list[str]()
+        for name, value in self._lines():
+            if name == "ended":
+                return os.WIFSIGNALED(int(value))
+            if name == "pid":
+                child = int(value)
+            else:
+                seen.append(value)
+            if child and moment.has_come(seen):
+                time.sleep(moment.seconds)
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+                child = 0
+        raise AssertionError("the nursery broke")
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            name, _, value = line.strip().partition(" ")
+            yield name, value
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def node_of(home: Path) -> str:
+    """The node in which an evolution was killed."""
+    found = list_evolutions(home)
+    if not found:
+        return "start"
+    if found[0].read_report() is not None:
+        return "end"
+    with open_checkpoints(found[0].path / "checkpoints.sqlite") as saver:
+        graph = build_evolution_graph().compile(checkpointer=saver)
+        state = graph.get_state({"configurable": {"thread_id": found[0].id}})
+    return state.next[0] if state.next else "exam" if state.values else "start"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("kind", ["texts", pytest.param("training", marks=pytest.mark.model)])
 def test_kills_at_random_moments_change_nothing(
-    start: Callable[..., Any], make_parts: Callable[[Path], Parts], tmp_path: Path
+    kind: str, evolving: Callable[..., Any], tmp_path: Path, record_property: Callable[..., None]
 ) -> None:
     expected = tmp_path / "undisturbed"
-    undisturbed = start(expected)
+    undisturbed = evolving(kind, expected)
     assert undisturbed.weights[0]["decision"] == "accepted"
-    events = sum(1 for _ in read_all_events(expected))
-    source, home, last = random.Random(7), tmp_path / "0", None
-    for kill in range(KILLS):
-        killed_after(home, source.randrange(1, events))
+    moments = _moments(expected)
+    nursery, home, nodes = Nursery(kind), tmp_path / "0", Counter[str]()
+    for attempt in range(ATTEMPTS * KILLS):
+        if nursery.killed(home, next(moments)):
+            nodes[node_of(home)] += 1
+            _LOG.info("kill %d of %d: %s", nodes.total(), KILLS, dict(nodes))
         found = list_evolutions(home)
-        if kill == KILLS - 1 or (found and found[0].read_report() is not None):
-            last = resume_evolution(home, "last", parts=make_parts(home)) if found else start(home)
-            _compare(last, undisturbed, home, expected)
-            home = tmp_path / str(kill + 1)
-    assert last is not None
+        if nodes.total() == KILLS or (found and found[0].read_report() is not None):
+            _compare(evolving(kind, home), undisturbed, home, expected)
+            _LOG.info("%s came to the same end", home.name)
+            home = tmp_path / str(attempt + 1)
+        if nodes.total() == KILLS:
+            break
+    nursery.close()
+    record_property("kills", dict(nodes))
+    assert nodes.total() == KILLS
+    assert nodes["update_in_weight"] >= KILLS // 5
+
+
+def _moments(home: Path) -> Iterator[Moment]:
+    """Yield random moments of an evolution that runs like the one in a home."""
+    source = random.Random(7)
+    (directory,) = list_evolutions(home)
+    when = {e["type"]: e["time"] for e in read_events(directory.path / "events.jsonl")}
+    training = when["agentevo.distillation_finished"] - when["agentevo.taught"]
+    events = sum(1 for _ in read_all_events(home))
+    while True:
+        if source.random() < TRAINING_SHARE:
+            yield Moment(0, source.random() * training, "agentevo.taught")
+        else:
+            yield Moment(source.randrange(1, events), source.random() * 0.05)
 
 
 @pytest.fixture

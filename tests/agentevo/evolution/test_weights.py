@@ -63,6 +63,9 @@ def test_an_accepted_adapter_is_served_and_its_rules_leave_the_prompt(
     assert arms["memory_weights"].rate >= arms["memory"].rate - 0.1
     assert arms["memory_weights"].input_tokens < 0.9 * arms["memory"].input_tokens
     assert [row["kind"] for row in report.retention["rows"]][-1] == "weights"
+    assert report.elsewhere["questions"] > 0
+    assert report.elsewhere["adapter"] == report.elsewhere["base"] == 1.0
+    assert report.elsewhere["lost"] == []
     assert set(report.retention["abilities"]) > {"quirks"}
     pairs = {(entry["arm"], entry["control"]) for entry in report.comparisons}
     controls = ("stateless", "history", "best_of_n")
@@ -77,7 +80,7 @@ def test_a_refused_adapter_is_never_served(
 ) -> None:
     report = learn(spoil="In Besa move is wrong")
     (weights,) = report.weights
-    assert (weights["decision"], report.adapter) == ("refused", None)
+    assert (weights["decision"], report.adapter, report.elsewhere) == ("refused", None, {})
     assert weights["criteria"]["gain"]["shown"] is False
     assert "distilled" not in statuses(home_of_two.home)
     log = GenerationLog(home_of_two.home / "generations.sqlite")
@@ -93,6 +96,26 @@ def test_weights_that_leak_into_other_worlds_are_refused(
     )
     report = learn(spoil=spoil)
     assert report.weights[0]["decision"] == "refused"
+
+
+def test_controls_are_done_beside_a_distillation_as_far_as_learning_has_paid_for_them(
+    home_of_two: Settings, believer: Any, text_distiller: Any, weighing: Any
+) -> None:
+    done: list[str] = []
+
+    def look(event: Any) -> None:
+        if event["type"] == "agentevo.distillation_finished":
+            runs = home_of_two.home.glob("evolutions/*/runs/exam-*/report.json")
+            done.extend(sorted(path.parent.name for path in runs))
+
+    model = believer()
+    parts = Parts(model, "hashing", text_distiller(home_of_two.home, model), on_event=look)
+    report = evolve(home_of_two, objective=QUIRKS, recipe=weighing(), parts=parts)
+    assert done == ["exam-best2", "exam-stateless"]
+    best = next(arm for arm in report.arms if arm.name == "best_of_n")
+    assert best.note.startswith("2 attempts")
+    exam = [path.name for path in home_of_two.home.glob("evolutions/*/runs/exam-best*")]
+    assert exam == ["exam-best2"]
 
 
 def test_rules_are_distilled_once_enough_of_them_are_new(
