@@ -82,27 +82,24 @@ class SlotPool:
             SandboxDiedError: The server has ended, or a slot could not be isolated.
         """
         self._in_use.acquire()
+        slot = None
         try:
             with self._lock:
                 slot = self._next()
             _wait_until_ready(slot)
         except BaseException:
+            if slot is not None:
+                self._retire(slot)
             self._in_use.release()
             raise
         return slot
 
     def give_back(self, slot: Slot) -> None:
         """Retire a used slot, with whatever still runs in it, and arm another."""
-        slot.kill()
-        slot.close_channels()
+        self._retire(slot)
         self._in_use.release()
-        with self._lock:
-            if self._closed:
-                os.close(slot.process)
-                return
-            self._ending[slot.process] = slot
-            with suppress(SandboxDiedError):
-                self._refill()
+        with self._lock, suppress(SandboxDiedError):
+            self._refill()
 
     def warm_up(self) -> None:
         """Ask for the slots that wait while nothing runs."""
@@ -123,6 +120,16 @@ class SlotPool:
                 os.close(slot.process)
             for slots in (self._armed, self._arming, self._ending):
                 slots.clear()
+
+    def _retire(self, slot: Slot) -> None:
+        """End a slot; its number is free again when it is wholly gone."""
+        slot.kill()
+        slot.close_channels()
+        with self._lock:
+            if self._closed:
+                os.close(slot.process)
+            else:
+                self._ending[slot.process] = slot
 
     def _next(self) -> Slot:
         if not self._armed:
@@ -147,6 +154,7 @@ class SlotPool:
             self._server.arm(number, Channels(theirs.fileno(), output[1], errors[1]))
         except BaseException:
             slot.close_channels()
+            self._free.append(number)
             raise
         finally:
             theirs.close()
@@ -182,16 +190,13 @@ def slot_count(parallel: int) -> int:
 
 
 def _wait_until_ready(slot: Slot) -> None:
-    """Wait until the slot is isolated; one that is not is released."""
+    """Wait until the slot is isolated."""
     slot.client.settimeout(START_TIMEOUT_S)
     data = b""
     with suppress(OSError):
         data = slot.client.recv(1 << 16)
     if data == READY:
         return
-    slot.kill()
-    slot.close_channels()
-    os.close(slot.process)
     if not data:
         raise died()
     reasons = [frame.header.get("failed") for frame in FrameBuffer().feed(data)]
