@@ -4,9 +4,11 @@ Controls, all of the bare base: `stateless` (no memory), `history` (the latest e
 scope verbatim, then the latest of others, as many prompt tokens as the memory uses on the same
 task), `best_of_n` (as many attempts as the generated tokens of learning and recalling would pay for;
 the first is greedy, the others are sampled; any success counts, which favours the control).
-`stateless` and `best_of_n` need nothing that is learnt, so most of them is done beside a distillation,
-which leaves the engine idle. `memory` is the bare base told every live rule; `memory_weights`, where an adapter is served, is told
+`memory` is the bare base told every live rule; `memory_weights`, where an adapter is served, is told
 only what the adapter does not hold.
+
+`stateless` and `best_of_n` need nothing that is learnt, so most of them is done beside a distillation,
+which leaves the engine idle; their seconds are then those of a shared processor.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
