@@ -298,6 +298,7 @@ def warm_up(kind: str) -> None:
 
 def go_on(kind: str, home: Path, on_event: Callable[[Any], None] | None = None) -> Any:
     """Start an evolution in a home, or continue it; returns its report."""
+    warm_up(kind)
     settings, recipe, parts = PLANS[kind](home)
     parts = replace(parts, on_event=on_event)
     if list_evolutions(home):

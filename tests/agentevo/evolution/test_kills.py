@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,11 @@ from agentevo.graph import build_evolution_graph
 from agentevo.objective import Objective
 from agentevo.runs.checkpoints import open_checkpoints, read_ledger
 from agentevo.runs.directory import run_directories
-from agentevo.runs.event_log import read_events
 from agentevo_memory import VectorMemory
 
 _LOG = logging.getLogger(__name__)
 KILLS = int(os.environ.get("AGENTEVO_KILLS", "4"))
-TRAINING_SHARE = float(os.environ.get("AGENTEVO_TRAINING_KILLS", "0.5"))
+TRAINING_SHARE = float(os.environ.get("AGENTEVO_TRAINING_KILLS", "0.3"))
 """Share of the kills that aim at the distillation, which takes few events and much time."""
 ATTEMPTS = 8
 """Kills that are tried for each that hits: some processes end before their moment comes."""
@@ -48,7 +48,9 @@ sys.path.insert(0, str(folder))
 spec = importlib.util.spec_from_file_location("believers", folder / "conftest.py")
 believers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(believers)
-told = lambda event: print("event", event["type"], flush=True)
+def told(event):
+    if not event["episode_id"]:
+        os.write(1, f"event {event['type']}\\n".encode())
 believers.warm_up(sys.argv[2])
 for line in sys.stdin:
     child = os.fork()
@@ -57,8 +59,8 @@ for line in sys.stdin:
             believers.go_on(sys.argv[2], Path(line.strip()), told)
         finally:
             os._exit(0)
-    print("pid", child, flush=True)
-    print("ended", os.waitpid(child, 0)[1], flush=True)
+    os.write(1, f"\\npid {child}\\n".encode())
+    os.write(1, f"\\nended {os.waitpid(child, 0)[1]}\\n".encode())
 """
 """Loads everything once; each line of its input is a home, in which a forked process evolves."""
 
@@ -72,14 +74,10 @@ def contents(home: Path) -> Counter[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: some seconds after the so-manieth event, or after the first of a type."""
+    """When to kill: some seconds of its computing after the first event of a type."""
 
-    events: int
-    seconds: float
-    type: str = ""
-
-    def has_come(self, seen: list[str]) -> bool:
-        return self.type in seen if self.type else len(seen) >= self.events
+    type: str
+    cpu_s: float
 
 
 class Nursery:
@@ -104,9 +102,9 @@ class Nursery:
                 child = int(value)
             else:
                 seen.append(value)
-            if child and moment.has_come(seen):
-                time.sleep(moment.seconds)
-                with suppress(ProcessLookupError):
+            if child and moment.type in seen:
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    _wait(child, moment.cpu_s)
                     os.kill(child, signal.SIGKILL)
                 child = 0
         raise AssertionError("the nursery broke")
@@ -119,6 +117,18 @@ class Nursery:
 
     def close(self) -> None:
         self._process.communicate()
+
+
+def _wait(process: int, seconds: float) -> None:
+    """Wait until a process has computed for some seconds more."""
+    end = _cpu_s(process) + seconds
+    while _cpu_s(process) < end:
+        time.sleep(0.002)
+
+
+def _cpu_s(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def node_of(home: Path) -> str:
@@ -143,9 +153,14 @@ def test_kills_at_random_moments_change_nothing(
     kind: str, evolving: Callable[..., Any], tmp_path: Path, record_property: Callable[..., None]
 ) -> None:
     expected = tmp_path / "undisturbed"
-    undisturbed = evolving(kind, expected)
+    told: list[tuple[str, float]] = []
+    undisturbed = evolving(
+        kind,
+        expected,
+        lambda e: None if e["episode_id"] else told.append((e["type"], time.process_time())),
+    )
     assert undisturbed.weights[0]["decision"] == "accepted"
-    moments = _moments(expected)
+    moments = _moments(told)
     nursery, home, nodes = Nursery(kind), tmp_path / "0", Counter[str]()
     for attempt in range(ATTEMPTS * KILLS):
         if nursery.killed(home, next(moments)):
@@ -164,18 +179,22 @@ def test_kills_at_random_moments_change_nothing(
     assert nodes["update_in_weight"] >= KILLS // 5
 
 
-def _moments(home: Path) -> Iterator[Moment]:
-    """Yield random moments of an evolution that runs like the one in a home."""
+def _moments(told: Sequence[tuple[str, float]]) -> Iterator[Moment]:
+    """Yield random moments of an evolution that told these events, each with the time computed.
+
+    Every stretch between two kinds of events is as likely; every fourth kill comes at its very
+    start, where the shortest nodes are.
+    """
     source = random.Random(7)
-    (directory,) = list_evolutions(home)
-    when = {e["type"]: e["time"] for e in read_events(directory.path / "events.jsonl")}
-    training = when["agentevo.distillation_finished"] - when["agentevo.taught"]
-    events = sum(1 for _ in read_all_events(home))
+    lasts = {name: end - start for (name, start), (_, end) in pairwise(told)}
+    start = next(at for name, at in told if name == "agentevo.taught")
+    training = next(at for name, at in told if name == "agentevo.distillation_finished") - start
     while True:
         if source.random() < TRAINING_SHARE:
-            yield Moment(0, source.random() * training, "agentevo.taught")
+            yield Moment("agentevo.taught", source.random() * training)
         else:
-            yield Moment(source.randrange(1, events), source.random() * 0.05)
+            name = source.choice(list(lasts))
+            yield Moment(name, source.random() * (lasts[name] if source.random() < 0.75 else 0.01))
 
 
 @pytest.fixture
@@ -194,13 +213,6 @@ def start(
         )
 
     return run
-
-
-def read_all_events(home: Path) -> Iterator[Any]:
-    """Yield every event of the evolution and of its episodes."""
-    (directory,) = list_evolutions(home)
-    for path in directory.path.rglob("events.jsonl"):
-        yield from read_events(path)
 
 
 def _compare(last: Any, undisturbed: Any, home: Path, other: Path) -> None:
