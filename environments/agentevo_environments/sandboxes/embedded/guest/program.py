@@ -25,6 +25,7 @@ from agentevo_environments.sandboxes.embedded.guest.slot import (
     Channels,
     Isolation,
     Template,
+    be_prompt,
     close_all_but,
     write_all,
 )
@@ -125,6 +126,7 @@ def _arm(isolation: Isolation) -> None:
     _place(isolation, rehearsal)
     _limit(rehearsal.limits, UNLIMITED)
     source.rehearse()
+    be_prompt()
 
 
 def _set_up(isolation: Isolation, request: Request) -> None:

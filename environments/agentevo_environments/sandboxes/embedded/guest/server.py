@@ -24,6 +24,7 @@ from agentevo_environments.sandboxes.embedded.guest.slot import (
     Channels,
     Isolation,
     Template,
+    give_way,
 )
 from agentevo_environments.sandboxes.protocol import encode
 
@@ -50,6 +51,7 @@ def main(settings: Mapping[str, Any]) -> int:
         importlib.import_module(module)
     site.setquit()
     signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
+    give_way()  # arming a slot is not to delay the programs of others
     kernel.forbid_new_privileges()
     if settings["tier"] in FILTERED:
         arming_filter(in_namespaces=settings["tier"] != "T3").install()

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 READY = b"R"
 LARGEST_DESCRIPTOR = 1 << 20
+_NO_PRIORITY = os.sched_param(0)
 
 ENDED: tuple[int, ...] = (signal.SIGUSR1, signal.SIGUSR2)
 """What a program tells its supervisor when it is about to exit, with status 0 or 1."""
@@ -91,6 +92,18 @@ def close_all_but(*descriptors: int) -> None:
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, LARGEST_DESCRIPTOR)
+
+
+def give_way() -> None:
+    """Be scheduled like a batch job, which interrupts nobody when it wakes up."""
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_BATCH, _NO_PRIORITY)
+
+
+def be_prompt() -> None:
+    """Be scheduled as usual again."""
+    if os.sched_getscheduler(0) == os.SCHED_BATCH:
+        os.sched_setscheduler(0, os.SCHED_OTHER, _NO_PRIORITY)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

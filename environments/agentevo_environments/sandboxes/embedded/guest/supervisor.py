@@ -26,6 +26,7 @@ from agentevo_environments.sandboxes.embedded.guest.slot import (
     Channels,
     Isolation,
     Template,
+    be_prompt,
     close_all_but,
     write_all,
 )
@@ -59,6 +60,7 @@ def _split(isolation: Isolation, channels: Channels) -> None:
         program.run(isolation, channels, guarded)
     close_all_but(channels.client, announce)
     isolation.guard()
+    be_prompt()
     os.write(announce, READY)
     os.close(announce)
     with suppress(BrokenPipeError, ConnectionResetError):
