@@ -16,6 +16,7 @@ from agentevo_memory.columns import Arrays
 from agentevo_memory.indexes.base import DenseIndex, Nearest
 from agentevo_memory.indexes.lexical import Postings
 from agentevo_memory.indexes.match import Match
+from agentevo_memory.indexes.places import Places
 from agentevo_memory.indexes.selection import merged
 from agentevo_memory.journal import IndexRow
 from agentevo_memory.language import fingerprint, term_keys
@@ -38,6 +39,7 @@ class Corpus:
         self.statuses = statuses
         self._catalogue = Catalogue()
         self._postings: dict[int, Postings] = {}
+        self._places = Places()
 
     def __len__(self) -> int:
         """Return the number of records held."""
@@ -109,8 +111,7 @@ class Corpus:
         for name in arrays:
             head, _, column = name.rpartition("/")
             if head.startswith("words/") and column == "terms":
-                postings = self._postings[int(head.removeprefix("words/"))] = Postings()
-                postings.adopt(arrays, f"{head}/")
+                self._postings_of(int(head.removeprefix("words/"))).adopt(arrays, f"{head}/")
         return self.dense.adopt(arrays)
 
     def _cosines(self, probe: Probe, rids: Rids, near: Nearest | None) -> Nearest:
@@ -127,8 +128,7 @@ class Corpus:
 
     def _score(self, probe: Probe, match: Match, found: Nearest) -> Pool:
         rids, dense = found
-        known = rids.tolist()
-        lexical = match.scores(known)
+        lexical = match.scores(rids)
         around = self._catalogue.neighbours(rids)
         near_dense = near_lexical = np.zeros(len(rids), dtype=np.float32)
         if any(before >= 0 or after >= 0 for before, after in around):
@@ -142,7 +142,7 @@ class Corpus:
             dense,
             lexical,
             lexical / np.float32(max(match.ceiling, 1e-9)),
-            self._catalogue.named(known, probe.names),
+            self._catalogue.named(rids.tolist(), probe.names),
             near_dense,
             near_lexical,
             self._catalogue["question"][rids].astype(np.float32),
@@ -158,8 +158,13 @@ class Corpus:
         for row in rows:
             spaces[row.namespace].append(row)
         for namespace, members in spaces.items():
-            postings = self._postings.setdefault(fingerprint(namespace), Postings())
+            postings = self._postings_of(fingerprint(namespace))
             postings.put([row.rid for row in members], [term_keys(row.gist) for row in members])
+
+    def _postings_of(self, space: int) -> Postings:
+        if space not in self._postings:
+            self._postings[space] = Postings(len(self._postings) + 1, self._places)
+        return self._postings[space]
 
     def _drop(self, rids: Sequence[int]) -> None:
         spaces: dict[int, list[int]] = defaultdict(list)

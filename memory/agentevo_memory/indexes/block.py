@@ -1,4 +1,4 @@
-"""The vectors of one partition and slot in memory, and where those of a record lie."""
+"""The vectors of one partition and slot in memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -97,30 +97,6 @@ class Block:
 
     def _bit_names(self) -> list[str]:
         return [f"bits{word}" for word in range(self._words)]
-
-
-class Places:
-    """In which block, and in which row of it, the vector of a record lies; for one slot."""
-
-    def __init__(self) -> None:
-        self._columns = Columns({"block": "i4", "row": "i4"})
-
-    def enter(self, rids: Rids, block: int, rows: Rows) -> None:
-        """Note where the vectors of records lie from now on; block 0 for nowhere."""
-        if len(rids):
-            self._columns.resize(max(len(self._columns), int(rids.max()) + 1))
-        self._columns["block"][rids] = block
-        self._columns["row"][rids] = rows
-
-    def of(self, rids: Rids) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return block and row of each record; block 0 for those that have none."""
-        known = (rids >= 0) & (rids < len(self._columns))
-        if known.all():
-            return self._columns["block"][rids], self._columns["row"][rids]
-        found = np.zeros((2, len(rids)), np.int32)
-        found[0, known] = self._columns["block"][rids[known]]
-        found[1, known] = self._columns["row"][rids[known]]
-        return found[0], found[1]
 
 
 def _sign_bits(vectors: Vectors, words: int) -> NDArray[np.uint64]:

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from agentevo_memory.columns import Arrays
 from agentevo_memory.indexes.base import Nearest
-from agentevo_memory.indexes.block import Block, Places, Rids, Rows, Vectors
+from agentevo_memory.indexes.block import Block, Rids, Rows, Vectors
+from agentevo_memory.indexes.places import Places
 from agentevo_memory.indexes.selection import best_of
 
 FULL_SCAN_ROWS = 4_000
 SHORTLIST = 6
 SHORTLIST_MIN = 500
+SAMPLED = 16_384
+"""How many of the distances tell which of them are small enough for the shortlist."""
 
 
 class ExactIndex:
@@ -160,7 +163,8 @@ def shortlist(
     if count <= FULL_SCAN_ROWS:
         return members
     distances = [block.distances(vector, rows) for block, rows in zip(blocks, members, strict=True)]
-    reached = np.cumsum(np.bincount(np.concatenate(distances)))
+    step = max(1, count // SAMPLED)
+    reached = step * np.cumsum(np.bincount(np.concatenate([each[::step] for each in distances])))
     radius = np.searchsorted(reached, max(SHORTLIST_MIN, SHORTLIST * limit))
     near = [np.flatnonzero(each <= radius) for each in distances]
     return [

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agentevo_memory.columns import Arrays, Columns
 from agentevo_memory.indexes.match import K1, B, Documents, Match, Part, Term, Times
+from agentevo_memory.indexes.places import Places
 
 _BULK = 500
 _TAIL_MIN = 4_000
@@ -29,15 +30,22 @@ _DOCUMENT = {"rid": "i8", "length": "f4", "live": "?"}
 
 
 class Postings:
-    """The documents of one namespace by their terms."""
+    """The documents of one namespace by their terms.
 
-    def __init__(self) -> None:
+    Args:
+        number: By which `places` knows this namespace; from 1 on.
+        places: In which namespace, and in which row of it, each document lies.
+    """
+
+    def __init__(self, number: int = 1, places: Places | None = None) -> None:
+        self._number = number
+        self._places = Places() if places is None else places
+        self._count = 0
         self._terms: dict[int, int] = {}
         self._starts = np.zeros(1, np.int64)
         self._packed = Part(np.zeros(0, np.int32), np.zeros(0, np.uint16))
         self._tail: dict[int, tuple[array[int], array[int]]] = {}
         self._documents = Columns(_DOCUMENT)
-        self._row_of: dict[int, int] = {}
         self._prepared: dict[int, Term] = {}
         self._tables: dict[int, Times] = {}
         self._seen: Documents | None = None
@@ -53,7 +61,9 @@ class Postings:
         self._documents["rid"][first:] = rids
         self._documents["length"][first:] = lengths
         self._documents["live"][first:] = True
-        self._row_of.update(zip(rids, range(first, first + len(rids)), strict=True))
+        own = np.arange(first, len(self._documents))
+        self._places.enter(np.array(rids, np.int64), self._number, own)
+        self._count += len(rids)
         self._length += sum(lengths)
         self._forget_prepared()
         if len(rids) >= _BULK:
@@ -72,13 +82,17 @@ class Postings:
 
     def remove(self, rids: Iterable[int]) -> None:
         """Drop documents; unknown ones are ignored."""
-        rows = [self._row_of.pop(rid) for rid in rids if rid in self._row_of]
-        if not rows:
+        held = np.unique(np.fromiter(rids, np.int64))
+        rows = self._places.rows_in(self._number, held)
+        held, rows = held[rows >= 0], rows[rows >= 0]
+        if not len(held):
             return
+        self._places.enter(held, 0, np.zeros(len(held), np.int32))
+        self._count -= len(held)
         self._documents["live"][rows] = False
         self._length -= float(self._documents["length"][rows].sum())
         self._forget_prepared()
-        dead = len(self._documents) - len(self._row_of)
+        dead = len(self._documents) - self._count
         if dead > max(_PACK_MIN, len(self._documents) // _PACK_SHARE):
             self._pack()
 
@@ -90,7 +104,7 @@ class Postings:
 
     def __len__(self) -> int:
         """Return the number of documents."""
-        return len(self._row_of)
+        return self._count
 
     def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Return all that is held, packed."""
@@ -116,12 +130,15 @@ class Postings:
             norms = self._documents["length"] * np.float32(self._per_term)
             norms += np.float32(K1 * (1 - B))
             rids, live = self._documents["rid"], self._documents["live"]
-            self._seen = Documents(rids, live, norms, self._row_of)
+            self._seen = Documents(rids, live, norms, self._count, self._rows_of)
         return self._seen
+
+    def _rows_of(self, rids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int32]:
+        return self._places.rows_in(self._number, rids)
 
     @property
     def _per_term(self) -> float:
-        return K1 * B * len(self._row_of) / max(self._length, 1.0)
+        return K1 * B * self._count / max(self._length, 1.0)
 
     def _prepare(self, key: int) -> Term:
         """Return a term as the documents are now."""
@@ -130,7 +147,7 @@ class Postings:
             if len(self._prepared) >= _PREPARED_MAX:
                 self._prepared.clear()
             parts = self._parts(self._terms.get(key, -1))
-            count, frequency = len(self._row_of), self._frequency(parts)
+            count, frequency = self._count, self._frequency(parts)
             weight = (K1 + 1) * math.log(1 + (count - frequency + 0.5) / (frequency + 0.5))
             most = max((int(part.times.max()) for part in parts), default=0)
             bound = weight * most / (most * (1 + self._per_term) + K1 * (1 - B))
@@ -160,9 +177,7 @@ class Postings:
     def _frequency(self, parts: tuple[Part, ...]) -> int:
         live = self._documents["live"]
         return sum(
-            len(part.rows)
-            if len(self._row_of) == len(live)
-            else int(np.count_nonzero(live[part.rows]))
+            len(part.rows) if self._count == len(live) else int(np.count_nonzero(live[part.rows]))
             for part in parts
         )
 
@@ -214,8 +229,8 @@ class Postings:
         self._count_rows()
 
     def _count_rows(self) -> None:
-        self._row_of = {rid: row for row, rid in enumerate(self._documents["rid"].tolist())}
-        self._packed_documents = len(self._documents)
+        self._count = self._packed_documents = len(self._documents)
+        self._places.enter(self._documents["rid"], self._number, np.arange(self._count))
         self._length = float(self._documents["length"].sum(dtype=np.float64))
         self._tables.clear()
         self._forget_prepared()

@@ -4,8 +4,7 @@ k1 = 0.9 and b = 0.4, the values usual for short texts. Rare words are scored fi
 for the documents that can still reach the best, so the answer is that of a full scan.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ _ROUNDING = 1e-4
 _TINY = 1e-12
 
 Scores = NDArray[np.float32]
+Rids = NDArray[np.int64]
 Rows = NDArray[np.int32]
 Times = NDArray[np.uint16]
 
@@ -53,15 +53,17 @@ class Term(NamedTuple):
 
 
 class Documents(NamedTuple):
-    """The documents of one namespace by their rows; those of `row_of` are live.
+    """The documents of one namespace by their rows.
 
-    `norms` is what the length of each adds to the denominator of BM25.
+    `norms` is what the length of each adds to the denominator of BM25; `alive` says how many are live;
+    `rows_of` finds them by their row numbers, -1 for those that are not live here.
     """
 
-    rids: NDArray[np.int64]
+    rids: Rids
     live: NDArray[np.bool_]
     norms: Scores
-    row_of: Mapping[int, int]
+    alive: int
+    rows_of: Callable[[Sequence[int] | Rids], Rows]
 
 
 class Match:
@@ -80,7 +82,7 @@ class Match:
     def best(self, limit: int, allowed: NDArray[np.bool_] | None) -> Nearest:
         """Return the best documents that have a word of the query, best first."""
         if allowed is not None and np.count_nonzero(allowed) <= FEW_ROWS:
-            rows = self._rows(np.flatnonzero(allowed).tolist())
+            rows = self._documents.rows_of(np.flatnonzero(allowed))
             rows = rows[rows >= 0]
             scores = self._at(rows, self._terms)
             rows, scores = rows[scores > 0], scores[scores > 0]
@@ -89,9 +91,9 @@ class Match:
         top = top_positions(scores, limit)
         return Nearest(self._documents.rids[rows[top]], scores[top])
 
-    def scores(self, rids: Sequence[int]) -> Scores:
+    def scores(self, rids: Sequence[int] | Rids) -> Scores:
         """Return the score of each document; 0 for foreign ones."""
-        rows = self._rows(rids)
+        rows = self._documents.rows_of(rids)
         known = rows >= 0
         scores = np.zeros(len(rows), np.float32)
         if self._total is None:
@@ -99,10 +101,6 @@ class Match:
         else:
             scores[known] = self._total[rows[known]]
         return scores
-
-    def _rows(self, rids: Sequence[int]) -> Rows:
-        found = map(self._documents.row_of.get, rids, repeat(-1))
-        return np.fromiter(found, np.int32, len(rids))
 
     def _candidates(self, limit: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Scores]:
         """Return a superset of the best: words in falling order, until the rest cannot matter."""
@@ -136,7 +134,7 @@ class Match:
         if allowed is not None:
             mask: NDArray[np.bool_] = documents.live & allowed[documents.rids]
             return mask
-        return documents.live if len(documents.row_of) < len(documents.live) else None
+        return documents.live if documents.alive < len(documents.live) else None
 
     def _add(self, total: Scores, term: Term) -> None:
         """Add to every document what a term gives to it."""
