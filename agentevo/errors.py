@@ -14,12 +14,20 @@ class ConfigError(AgentevoError, ValueError):
     """A setting that does not exist or is out of range."""
 
 
+class RecipeError(ConfigError):
+    """A recipe that does not exist, cannot be read, or says something that is not possible."""
+
+
 class ModelError(AgentevoError, RuntimeError):
     """A model that cannot be loaded, or that failed to answer."""
 
 
 class UnknownModelError(ModelError, LookupError):
     """A model name that resolves to nothing; the message lists the forms that exist."""
+
+
+class ModelOptionError(ModelError, ValueError):
+    """An option of a model or of a request that does not exist or is out of range."""
 
 
 class RunError(AgentevoError, RuntimeError):

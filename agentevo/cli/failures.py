@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
 _INTERRUPTED = 130
 
 _HINTS = {
+    "RecipeError": "agentevo recipes list (the recipes that exist)",
     "ConfigError": "agentevo config show (the settings and their origins)",
     "UnknownModelError": "agentevo doctor (the models that work here)",
     "UnknownNameError": "agentevo envs list (the environments that are installed)",

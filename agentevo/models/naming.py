@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from agentevo.errors import ModelError, UnknownModelError
+from agentevo.errors import ModelError, ModelOptionError, UnknownModelError
 from agentevo.models.source import AnyModel
 
 FORMS = (
@@ -50,7 +50,7 @@ def _scripted(rest: str, options: Mapping[str, Any]) -> AnyModel:
     from agentevo.models.replay import ReplaySource, load_script
 
     if unknown := set(options) - _SAMPLING:
-        raise ModelError(
+        raise ModelOptionError(
             f"a scripted model takes no option {sorted(unknown)[0]!r}; it replays given answers"
         )
     if rest == "oracle":

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from agentevo.errors import ConfigError
+from agentevo.errors import RecipeError
 from agentevo.recipes.recipe import Recipe
 
 Port = Literal["chat", "sandbox", "distiller"]
@@ -51,11 +51,11 @@ def check_ports(recipe: Recipe, given: Collection[Port]) -> None:
     """Make sure that everything a recipe needs is there.
 
     Raises:
-        ConfigError: A port is missing; names it, the choice that needs it, and what is there.
+        RecipeError: A port is missing; names it, the choice that needs it, and what is there.
     """
     for port, reasons in needs_of(recipe).items():
         if port not in given:
-            raise ConfigError(
+            raise RecipeError(
                 f"the recipe {recipe.name!r} needs the port {port!r}, {PORTS[port]}, because of "
                 f"{' and '.join(reasons)}; given: {', '.join(sorted(given)) or 'none'}. Give it, or "
                 "choose a recipe without that: agentevo recipes list"

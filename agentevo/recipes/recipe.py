@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from agentevo.errors import ConfigError
+from agentevo.errors import RecipeError
 
 TaskStrategy = Literal["pool", "split", "random", "failed", "diverse", "self_instruct", "rewrite"]
 SolutionStrategy = Literal[
@@ -213,17 +213,17 @@ def parse_recipe(values: Mapping[str, Any], *, origin: str = "recipe") -> Recipe
         origin: Where they come from, for the message.
 
     Raises:
-        ConfigError: A key or strategy does not exist, or a number is out of range; the message
+        RecipeError: A key or strategy does not exist, or a number is out of range; the message
             names it and lists what exists.
     """
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         told = [_explain(details) for details in error.errors()]
-        raise ConfigError(f"{origin}: " + "; ".join(dict.fromkeys(told))) from None
+        raise RecipeError(f"{origin}: " + "; ".join(dict.fromkeys(told))) from None
     shares = recipe.evaluation.gate_share + recipe.evaluation.exam_share
     if shares >= 1:
-        raise ConfigError(
+        raise RecipeError(
             f"{origin}: evaluation.gate_share and evaluation.exam_share take {shares:.0%} of the "
             "tasks and leave none to learn from; lower one of them"
         )

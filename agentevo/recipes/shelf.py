@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from agentevo.errors import ConfigError
+from agentevo.errors import RecipeError
 from agentevo.recipes.recipe import Recipe, parse_recipe
 
 
@@ -28,7 +28,7 @@ def load_recipe(name: str) -> Recipe:
     """Return a recipe by name or by the path of a TOML file.
 
     Raises:
-        ConfigError: There is no such recipe, or the file is not one.
+        RecipeError: There is no such recipe, or the file is not one.
     """
     if name.endswith(".toml"):
         return read_recipe(Path(name))
@@ -36,7 +36,7 @@ def load_recipe(name: str) -> Recipe:
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(
+        raise RecipeError(
             f"unknown recipe {name!r}; {hint}there are: {', '.join(known)}, or give the path of a "
             ".toml file"
         )
@@ -47,10 +47,10 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file.
 
     Raises:
-        ConfigError: The file cannot be read or is no recipe.
+        RecipeError: The file cannot be read or is no recipe.
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the recipe {str(path)!r}: {error}") from None
+        raise RecipeError(f"cannot read the recipe {str(path)!r}: {error}") from None
     return parse_recipe(values, origin=str(path))

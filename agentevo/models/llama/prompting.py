@@ -7,7 +7,7 @@ from typing import Any, Final, NotRequired, TypedDict
 
 from langchain_core.messages import BaseMessage
 
-from agentevo.errors import ModelError
+from agentevo.errors import ModelOptionError
 from agentevo.models.llama.adapters import AdapterSet
 from agentevo.models.llama.engine import LlamaEngine
 from agentevo.models.llama.errors import ContextOverflowError
@@ -74,14 +74,15 @@ def prepare(
     """Return the requests of one call.
 
     Raises:
-        ModelError: An argument is unknown or out of range, or the content is not text.
+        ModelOptionError: An argument is unknown or out of range.
+        ModelError: The content is not text.
         ContextOverflowError: The conversation leaves no room for an answer.
         SchemaError: A tool or an answer schema cannot be expressed.
         ValueError: `tool_choice` names no tool.
     """
     if unknown := set(given) - Defaults.__required_keys__ - _ACCEPTED:
         allowed = ", ".join(sorted(Defaults.__required_keys__ | _ACCEPTED))
-        raise ModelError(f"unknown argument {sorted(unknown)[0]!r}; allowed: {allowed}")
+        raise ModelOptionError(f"unknown argument {sorted(unknown)[0]!r}; allowed: {allowed}")
     tools = given.get("tools") or []
     choice = resolve_choice(given.get("tool_choice"), tools)
     if choice == "none":

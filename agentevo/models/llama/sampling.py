@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agentevo.errors import ModelError
+from agentevo.errors import ModelError, ModelOptionError
 from agentevo.models.llama.bindings import is_null, last_complaint, library
 from agentevo.models.llama.errors import SchemaError
 from agentevo.models.llama.vocabulary import Vocabulary
@@ -56,7 +56,7 @@ class SamplingOptions:
         """Refuse values out of range.
 
         Raises:
-            ModelError: The message names the option and its range.
+            ModelOptionError: The message names the option and its range.
         """
         _require(0 <= self.temperature <= _HOTTEST, "temperature", self.temperature, "0 to 100")
         _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
@@ -217,4 +217,4 @@ def _chain(options: SamplingOptions) -> Any:
 
 def _require(holds: bool, name: str, given: object, allowed: str) -> None:
     if not holds:
-        raise ModelError(f"{name} is {given!r}; allowed: {allowed}")
+        raise ModelOptionError(f"{name} is {given!r}; allowed: {allowed}")

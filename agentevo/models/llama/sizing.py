@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agentevo.errors import ModelError
+from agentevo.errors import ModelError, ModelOptionError
 from agentevo.models.llama.context import ContextShape
 from agentevo.models.llama.model import LlamaModel
 
@@ -53,16 +53,16 @@ class EngineSettings:
         """Refuse sizes out of range.
 
         Raises:
-            ModelError: The message names the setting and its range.
+            ModelOptionError: The message names the setting and its range.
         """
         lowest = {"n_ctx": 16, "max_sequences": 1, "n_batch": 32, "n_threads": 1, "contexts": 1}
         lowest |= {"kv_bytes": 1, "cache_bytes": 0, "max_waiting": 1, "turn_s": 0}
         for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ModelError(f"{name} is {value!r}; allowed: {least} or more")
+                raise ModelOptionError(f"{name} is {value!r}; allowed: {least} or more")
         if self.max_sequences > _MOST_SEQUENCES:
-            raise ModelError(f"max_sequences is {self.max_sequences!r}; allowed: 1 to 256")
+            raise ModelOptionError(f"max_sequences is {self.max_sequences!r}; allowed: 1 to 256")
 
 
 def shape_of(model: LlamaModel, settings: EngineSettings) -> ContextShape:

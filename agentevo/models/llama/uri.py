@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from agentevo.errors import ModelError
+from agentevo.errors import ModelError, ModelOptionError, UnknownModelError
 from agentevo.models.llama.engine import LlamaEngine
 from agentevo.models.llama.model import LlamaModel
+from agentevo.models.llama.sampling import SamplingOptions
 from agentevo.models.llama.sizing import EngineSettings
 
 _SETTINGS: Final = tuple(field.name for field in fields(EngineSettings))
@@ -47,7 +48,7 @@ def parse_uri(uri: str) -> ModelUri:
     """Read a line such as "model.gguf?n_ctx=2048&lora=a.gguf&lora=b.gguf:0.5&temperature=0.7".
 
     Raises:
-        ModelError: An option is unknown or has no valid value; the message lists the options.
+        ModelOptionError: An option is unknown or has no valid value; the message lists the options.
     """
     path, _, query = uri.partition("?")
     settings: dict[str, Any] = {}
@@ -65,7 +66,8 @@ def parse_uri(uri: str) -> ModelUri:
             sampling[name] = _number(name, text, _SAMPLING[name])
         else:
             known = ", ".join(["lora", "gpu_layers", *_SETTINGS, *_SAMPLING])
-            raise ModelError(f"unknown option {name!r} in {uri!r}; allowed: {known}")
+            raise ModelOptionError(f"unknown option {name!r} in {uri!r}; allowed: {known}")
+    SamplingOptions(**{name: sampling[name] for name in sampling if name != "timeout"})
     found = Path(path).expanduser() if path else seed_path()
     return ModelUri(found, EngineSettings(**settings), sampling, tuple(loras), gpu_layers)
 
@@ -74,13 +76,14 @@ def shared_engine(uri: ModelUri) -> LlamaEngine:
     """Return the engine of a line, which lives as long as someone holds it.
 
     Raises:
-        ModelError: The file cannot be loaded.
+        UnknownModelError: There is no such file.
+        ModelError: It cannot be loaded.
     """
     path, settings = uri.path, uri.settings
     try:
         stamp = path.stat()
     except OSError as error:
-        raise ModelError(
+        raise UnknownModelError(
             f"no model file at {str(path)!r} ({error.strerror}); give a path"
         ) from error
     key = (path.resolve(), stamp.st_mtime_ns, stamp.st_size, uri.gpu_layers, settings)
@@ -116,7 +119,7 @@ def _lora(text: str) -> tuple[str, float]:
 def _setting(name: str, text: str) -> Any:
     if name == "flash_attention":
         if text not in ("0", "1"):
-            raise ModelError(f"{name} is {text!r}; allowed: 0 (off) or 1 (on)")
+            raise ModelOptionError(f"{name} is {text!r}; allowed: 0 (off) or 1 (on)")
         return text == "1"
     return _number(name, text, float if name == "turn_s" else int)
 
@@ -125,4 +128,6 @@ def _number(name: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise ModelError(f"{name} is {text!r}; allowed: a number ({kind.__name__})") from error
+        raise ModelOptionError(
+            f"{name} is {text!r}; allowed: a number ({kind.__name__})"
+        ) from error

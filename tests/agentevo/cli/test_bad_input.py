@@ -71,6 +71,28 @@ def test_an_unknown_model_is_answered_with_the_forms_that_exist(model: str, refu
     assert "scripted:oracle" in message
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("contexts=0", "contexts is 0; allowed: 1 or more"),
+        ("n_ctx=many", "n_ctx is 'many'; allowed: a number"),
+        ("temperature=-3", "temperature is -3.0; allowed: 0 to 100"),
+        ("n_cxt=4", "unknown option 'n_cxt'"),
+    ],
+)
+def test_an_option_of_a_local_model_is_checked_before_the_run(
+    options: str, told: str, refuse: Refuse
+) -> None:
+    assert told in refuse("run", "--env", "echo_world:Echo", "--model", f"seed:?{options}")
+
+
+def test_an_unknown_recipe_is_answered_with_those_that_exist(
+    invoke: Invoke, refuse: Refuse
+) -> None:
+    assert "'memory_only'" in refuse("evolve", "--recipe", "memory_onli")
+    assert "agentevo recipes list" in invoke("evolve", "--recipe", "memory_onli").err
+
+
 def test_a_missing_api_key_names_the_variable(refuse: Refuse) -> None:
     pytest.importorskip("langchain_openai")
     message = refuse("run", "--env", "echo_world:Echo", "--model", "openai:gpt-5-mini", code=1)
