@@ -2,61 +2,32 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentevo_environments import ExecResult, Limits, Program, Sandbox, Task
+from agentevo_environments import ExecResult, Program, Task
 from agentevo_environments.packs.code.environment import CodeEnvironment
 from agentevo_environments.packs.code.task_file import read_tasks
 from agentevo_environments.sandboxes import make_sandbox
-from agentevo_environments.sandboxes.base import DEFAULT_LIMITS, Containment, provision
+from agentevo_environments.sandboxes.base import provision
+from agentevo_environments.sandboxes.embedded import EmbeddedSandbox
 
 REPOSITORY = Path(__file__).parents[3]
 
 
-class WitnessSandbox(Sandbox):
+class WitnessSandbox(EmbeddedSandbox):
     """The embedded sandbox, keeping a list of the programs it was given."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.programs: list[Program] = []
-        self._inner = make_sandbox()
 
-    @property
-    def containment(self) -> Containment:
-        return self._inner.containment
-
-    def start(self) -> None:
-        self._inner.start()
-
-    def exec(
-        self,
-        program: Program,
-        *,
-        limits: Limits = DEFAULT_LIMITS,
-        execution_id: str = "",
-        keep_files: bool = False,
-    ) -> ExecResult:
+    def exec(self, program: Program, **options: Any) -> ExecResult:
         self.programs.append(program)
-        return self._inner.exec(
-            program, limits=limits, execution_id=execution_id, keep_files=keep_files
-        )
-
-    def put(self, path: str, data: bytes) -> None:
-        self._inner.put(path, data)
-
-    def get(self, path: str) -> bytes:
-        return self._inner.get(path)
-
-    def workspace(self) -> Sequence[str]:
-        return self._inner.workspace()
-
-    def reset(self) -> None:
-        self._inner.reset()
-
-    def close(self) -> None:
-        self._inner.close()
+        return super().exec(program, **options)
 
 
 @pytest.fixture(scope="session")
