@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from agentevo_environments.sandboxes import make_sandbox
 from agentevo_environments.sandboxes.base import Limits, Program
 from agentevo_environments.sandboxes.embedded import EmbeddedSandbox
 from agentevo_environments.sandboxes.embedded.layout import make_layout
+from agentevo_environments.sandboxes.embedded.slots import slot_count
 
 MIB = 1 << 20
 
@@ -66,6 +68,31 @@ def test_a_packages_folder_with_hidden_tests_is_refused(tmp_path: Path) -> None:
         make_layout([tmp_path])
     with pytest.raises(ValueError, match="does not exist"):
         make_layout([tmp_path / "absent"])
+
+
+@pytest.mark.parametrize("tier", ["T1", "T2"])
+def test_no_program_sees_the_sockets_of_others_at_the_same_time_or_before(tier: Any) -> None:
+    listen = (
+        "import socket, time\ns = socket.socket(socket.AF_UNIX)\n"
+        "s.bind('\\0meeting')\ns.listen()\ntime.sleep(1)\nprint('heard')"
+    )
+    connect = (
+        "import socket\nprint(open('/proc/net/unix').read().count('meeting'))\n"
+        "s = socket.socket(socket.AF_UNIX)\ns.connect('\\0meeting')"
+    )
+    slots = slot_count(1)
+    with EmbeddedSandbox(tier=tier, parallel=1) as sandbox:
+        for _ in range(slots):  # every network has had a listener
+            ended = sandbox.exec(Program(code=listen.replace("sleep(1)", "sleep(0)")))
+            assert ended.stdout == "heard\n"
+    with EmbeddedSandbox(tier=tier, parallel=4) as sandbox, ThreadPoolExecutor(2) as clients:
+        listeners = [clients.submit(sandbox.exec, Program(code=listen)) for _ in range(2)]
+        time.sleep(0.3)
+        for _ in range(slots):
+            refused = sandbox.exec(Program(code=connect))
+            assert (refused.stdout, refused.exit_code) == ("0\n", 1)
+            assert "ConnectionRefusedError" in refused.stderr
+        assert [ended.result().stdout for ended in listeners] == ["heard\n"] * 2
 
 
 def test_memory_of_all_processes_together_is_limited(sandbox: EmbeddedSandbox) -> None:

@@ -21,7 +21,7 @@ INNER_ID = 1000
 OTHERS_MAY_ENTER = 0o001
 ENVIRONMENT = {"LD_BIND_NOW": "1"}
 """Symbols are looked up once, by the server, not by every program again."""
-FOR_SERVER = ("tier", "control", "members", "packages", "python", "scratch")
+FOR_SERVER = ("tier", "control", "slots", "members", "packages", "python", "scratch")
 
 Binds = Sequence[tuple[str, str]]
 
@@ -32,7 +32,7 @@ def enter(settings: Mapping[str, Any]) -> None:
     Args:
         settings: `tier`, `bwrap` (path), `uid` (to become, or None), `layout` (`binds` as pairs of
             a path outside and one inside, `symlinks` as pairs of a target and a path, `masks`),
-            `packages`, `python`, `boot`, `control`, `members`, `scratch`.
+            `packages`, `python`, `boot`, `control`, `slots`, `members`, `scratch`.
 
     Raises:
         OSError: A step failed; the message names it.

@@ -37,7 +37,7 @@ class Folders:
         self.home = ""
         self.work = ""
 
-    def fork(self) -> tuple[int, int]:
+    def fork(self, slot: int) -> tuple[int, int]:
         """Fork, with nothing new."""
         return kernel.fork_into(0)
 

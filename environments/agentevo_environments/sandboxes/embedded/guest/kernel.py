@@ -40,7 +40,7 @@ CLONE_NUMBERS = {"x86_64": 56, "aarch64": 220}
 _libc = ctypes.CDLL(None, use_errno=True)
 # Looked up once, not again in every fork.
 _capset, _mount, _pivot_root, _prctl = _libc.capset, _libc.mount, _libc.pivot_root, _libc.prctl
-_syscall, _umount, _unshare = _libc.syscall, _libc.umount2, _libc.unshare
+_setns, _syscall, _umount, _unshare = _libc.setns, _libc.syscall, _libc.umount2, _libc.unshare
 _sigprocmask, _no_signals = _libc.sigprocmask, ctypes.create_string_buffer(SIGNAL_SET_BYTES)
 _syscall_holding_the_lock = ctypes.PyDLL(None, use_errno=True).syscall
 _before_fork = ctypes.pythonapi.PyOS_BeforeFork
@@ -87,6 +87,11 @@ def syscall(what: str, number: int, *arguments: object) -> int:
 def unshare(flags: int) -> None:
     """Move this process (for NEWPID: its later children) into new namespaces."""
     check(_unshare(flags), f"unshare {flags:#x}")
+
+
+def enter_namespace(descriptor: int) -> None:
+    """Move this process into the namespace that a file of /proc/PID/ns stands for."""
+    check(_setns(descriptor, 0), "setns")
 
 
 def fork_into(flags: int) -> tuple[int, int]:

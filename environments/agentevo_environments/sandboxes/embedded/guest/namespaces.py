@@ -1,7 +1,9 @@
 """Namespaces: the isolation of tiers T1 and T2: namespaces and mounts of a slot's own.
 
 Made before the slot's program is known. The slot has a user namespace of its own, so that its
-rights and its process count end where it ends, and in which no further one can be made.
+rights and its process count end where it ends, and in which no further one can be made. Only the
+network is made before, one for every number of a slot: it costs most, and holds nothing but the
+names of local sockets, which end with the slot's processes.
 
 Every page of memory that a fork touches is copied, which is most of what a slot costs; so this
 file makes plain system calls where it runs once per slot.
@@ -15,9 +17,7 @@ from agentevo_environments.sandboxes.embedded.guest import kernel
 from agentevo_environments.sandboxes.embedded.guest.seccomp import last_filter
 
 TEMPORARY = "/tmp"
-NAMESPACES = (
-    kernel.NEWUSER | kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWNET
-)
+NAMESPACES = kernel.NEWUSER | kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS
 HIDDEN_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 OWN_FOLDERS = 4
 OWN_PROCESSES = 1
@@ -25,6 +25,9 @@ OWN_PROCESSES = 1
 
 class Namespaces:
     """Isolation of one slot; see `slot.Isolation` for the order of use.
+
+    Args:
+        slots: How many slots there are at the same time.
 
     Attributes:
         home: Folder for temporary files.
@@ -34,13 +37,14 @@ class Namespaces:
     home = TEMPORARY
     work = f"{TEMPORARY}/work"
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
         self._filter = last_filter()
-        self._ids = (0, 0)
-
-    def fork(self) -> tuple[int, int]:
-        """Fork a process that is the first in namespaces of its own."""
         self._ids = os.getuid(), os.getgid()
+        self._networks = _make_networks(slots, *self._ids)
+
+    def fork(self, slot: int) -> tuple[int, int]:
+        """Fork a process that is the first in namespaces of its own."""
+        kernel.enter_namespace(self._networks[slot])
         return kernel.fork_into(NAMESPACES)
 
     def guard(self) -> None:
@@ -83,6 +87,20 @@ class Namespaces:
 
     def end(self) -> None:
         """Free what the kernel does not: nothing."""
+
+
+def _make_networks(count: int, uid: int, gid: int) -> list[int]:
+    """Return descriptors of networks without any device, over which only this process has rights.
+
+    It gets them from a user namespace that owns nothing else.
+    """
+    kernel.unshare(kernel.NEWUSER)
+    kernel.map_user(uid, gid, uid, gid)
+    networks = []
+    for _ in range(count):
+        kernel.unshare(kernel.NEWNET)
+        networks.append(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    return networks
 
 
 def _mount_private_files() -> None:

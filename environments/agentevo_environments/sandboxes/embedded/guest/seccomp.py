@@ -115,7 +115,7 @@ DENIED_OUTSIDE_NAMESPACES = {
     "shmget": (29, 194),
 }
 
-NEEDED_TO_ARM = ("clone", "mount")
+NEEDED_TO_ARM = ("clone", "mount", "setns")
 """What a program may not do, and the processes that prepare its place must."""
 
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06

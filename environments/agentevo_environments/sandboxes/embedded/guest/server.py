@@ -43,9 +43,10 @@ def main(settings: Mapping[str, Any]) -> int:
     """Serve one client until it closes the control socket.
 
     Args:
-        settings: `tier`, `control` (descriptor), `members` (per slot, descriptors of the control
-            groups to join), `packages` (folders to import from), `python` (the interpreter), and
-            for T3 and T4 `scratch` (folder to write in), `readable` and `listable` (paths).
+        settings: `tier`, `control` (descriptor), `slots` (their number), `members` (per slot,
+            descriptors of the control groups to join), `packages` (folders to import from),
+            `python` (the interpreter), and for T3 and T4 `scratch` (folder to write in),
+            `readable` and `listable` (paths).
     """
     for module in PRELOADED:
         importlib.import_module(module)
@@ -53,12 +54,11 @@ def main(settings: Mapping[str, Any]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
     give_way()  # arming a slot is not to delay the programs of others
     kernel.forbid_new_privileges()
+    isolate = _isolation(settings)
     if settings["tier"] in FILTERED:
         arming_filter(in_namespaces=settings["tier"] != "T3").install()
     control = _socket.socket(fileno=settings["control"])
-    template = Template(
-        _isolation(settings), settings["members"], settings["packages"], settings["python"]
-    )
+    template = Template(isolate, settings["members"], settings["packages"], settings["python"])
     with suppress(BrokenPipeError, ConnectionResetError):
         control.sendall(encode({"server": settings["tier"]}))
         program.prepare(template)
@@ -76,7 +76,7 @@ def main(settings: Mapping[str, Any]) -> int:
 
 def _isolation(settings: Mapping[str, Any]) -> Callable[[], Isolation]:
     if settings["tier"] in {"T1", "T2"}:
-        namespaces = Namespaces()
+        namespaces = Namespaces(settings["slots"])
         return lambda: namespaces
     from agentevo_environments.sandboxes.embedded.guest.folders import Folders
 
@@ -91,7 +91,7 @@ def _arm(control: _socket.socket, template: Template, slot: int, channels: Chann
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     isolation = template.isolate()
-    pid, pidfd = isolation.fork()
+    pid, pidfd = isolation.fork(slot)
     if pid == 0:
         supervisor.run(template, isolation, slot, channels)
     passed = pidfd.to_bytes(DESCRIPTOR_BYTES, sys.byteorder)

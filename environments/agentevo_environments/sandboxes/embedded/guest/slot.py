@@ -30,8 +30,8 @@ class Isolation(Protocol):
     home: str
     work: str
 
-    def fork(self) -> tuple[int, int]:
-        """Fork the slot's first process; return its id, 0 in itself, and a pidfd."""
+    def fork(self, slot: int) -> tuple[int, int]:
+        """Fork the first process of a slot; return its id, 0 in itself, and a pidfd."""
 
     def guard(self) -> None:
         """In the first process: become out of reach of the program, and give up all rights."""
