@@ -45,12 +45,7 @@ def environment_class(name: str) -> type[Environment]:
 
 def environment_options(name: str) -> Mapping[str, inspect.Parameter]:
     """Return the options that an environment's constructor takes by name, `sandbox` left out."""
-    parameters = inspect.signature(environment_class(name), eval_str=True).parameters
-    return {
-        option: parameter
-        for option, parameter in parameters.items()
-        if option != "sandbox" and parameter.kind in _GIVEN_BY_NAME
-    }
+    return _options_of(environment_class(name))
 
 
 def make_environment(
@@ -71,7 +66,7 @@ def make_environment(
         OptionError: A required option is missing, or the environment refuses a value.
     """
     kind = environment_class(name)
-    allowed = environment_options(name)
+    allowed = _options_of(kind)
     if unknown := sorted(set(options) - set(allowed)):
         raise UnknownNameError(
             f"the environment {name!r} has no option {unknown[0]!r}; "
@@ -89,6 +84,15 @@ def make_environment(
         return kind(**options)
     except (TypeError, ValueError) as error:
         raise OptionError(f"the environment {name!r} refuses its options: {error}") from error
+
+
+def _options_of(kind: type[Environment]) -> Mapping[str, inspect.Parameter]:
+    parameters = inspect.signature(kind, eval_str=True).parameters
+    return {
+        option: parameter
+        for option, parameter in parameters.items()
+        if option != "sandbox" and parameter.kind in _GIVEN_BY_NAME
+    }
 
 
 def _converted(name: str, parameter: inspect.Parameter, given: object) -> object:
