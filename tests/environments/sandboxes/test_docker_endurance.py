@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.usefixtures("doc
 KILLS = int(os.environ.get("AGENTEVO_KILLS", "6"))
 SOAK = int(os.environ.get("AGENTEVO_SOAK", "120"))
 OVERRUNS = int(os.environ.get("AGENTEVO_OVERRUNS", "6"))
-GONE_S = 10.0
+GONE_S = 1.0
 
 CLIENT = """
 import sys
