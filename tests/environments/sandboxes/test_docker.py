@@ -1,3 +1,7 @@
+import hashlib
+import io
+import json
+import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +148,54 @@ def test_an_image_without_python_is_refused(docker_daemon: None, tmp_path: Path)
     (tmp_path / "note").write_text("nothing")
     recipe.write_text("FROM scratch\nCOPY note /note\n")
     with pytest.raises(SandboxUnavailableError, match="python3"):
+        DockerSandbox(dockerfile=recipe).start()
+
+
+def test_an_image_for_another_platform_is_refused(docker_daemon: None) -> None:
+    client = connect()
+    try:
+        (other,) = client.images.load(empty_image(os_name="linux", architecture="s390x"))
+        try:
+            with pytest.raises(SandboxUnavailableError, match=r"linux/s390x.*name an image for"):
+                DockerSandbox(image=str(other.id)).start()
+        finally:
+            client.images.remove(str(other.id))
+    finally:
+        client.close()
+
+
+def empty_image(*, os_name: str, architecture: str) -> bytes:
+    """Return an image without files in the format of `docker save`."""
+    layer = bytes(10240)  # a tar archive that has ended
+    digests = [f"sha256:{hashlib.sha256(layer).hexdigest()}"]
+    config = {
+        "os": os_name,
+        "architecture": architecture,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": digests},
+    }
+    manifest = [{"Config": "config.json", "Layers": ["layer.tar"], "RepoTags": None}]
+    saved = io.BytesIO()
+    with tarfile.open(fileobj=saved, mode="w") as archive:
+        for name, data in (
+            ("config.json", json.dumps(config).encode()),
+            ("layer.tar", layer),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return saved.getvalue()
+
+
+def test_a_python_that_does_not_speak_the_protocol_is_refused(
+    docker_daemon: None, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "Dockerfile"
+    (tmp_path / "python3").write_text("#!/bin/sh\necho 'Python 2.7 knows no -X utf8' >&2\nexit 2\n")
+    (tmp_path / "python3").chmod(0o755)
+    recipe.write_text("ARG BASE\nFROM ${BASE}\nCOPY python3 /usr/bin/python3\n")
+    with pytest.raises(SandboxUnavailableError, match=r"runner does not start.*Python 2\.7"):
         DockerSandbox(dockerfile=recipe).start()
 
 
