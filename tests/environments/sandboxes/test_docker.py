@@ -197,6 +197,8 @@ def test_a_python_that_does_not_speak_the_protocol_is_refused(
     recipe.write_text("ARG BASE\nFROM ${BASE}\nCOPY python3 /usr/bin/python3\n")
     with pytest.raises(SandboxUnavailableError, match=r"runner does not start.*Python 2\.7"):
         DockerSandbox(dockerfile=recipe).start()
+    with DockerSandbox() as sandbox:  # is not made of the image that was built on it
+        assert sandbox.exec(Program(code="print(42)")).stdout == "42\n"
 
 
 def test_an_unknown_runtime_is_refused(docker_daemon: None) -> None:

@@ -68,7 +68,8 @@ def ensure_image(client: "DockerClient") -> str:
     """
     check_platform(client)
     source = source_fingerprint()
-    found = client.images.list(filters={"label": f"{LABEL_SOURCE}={source}"})
+    # The name as well: images that are built on this one inherit its labels.
+    found = client.images.list(REPOSITORY, filters={"label": f"{LABEL_SOURCE}={source}"})
     if found:
         return str(found[0].id)
     with tempfile.TemporaryDirectory(prefix="agentevo-image-") as folder:
