@@ -2,8 +2,8 @@
 
 All contenders take turns on the same prompts within one process, so a busy machine slows all of
 them alike; the best of the rounds counts. The bare loop does nothing but fill batches and take the
-largest logit: it is the limit of what batching can give on this machine. `spread` is the engine with
-as many contexts over the one copy of the weights as there are processors for its threads.
+largest logit: it is the limit of what batching can give on this machine. `engine` has one context as
+well; `spread` is the engine as it is by default, with contexts for all processors.
 
 The serial `Llama` answers token lists by `create_completion`, which spares it the chat template and
 costs no more than its bare `generate`; it reuses the prefix of its previous prompt by itself.
@@ -142,8 +142,8 @@ def contenders(load: Load, n: int, *, shared: bool) -> Iterator[dict[str, Conten
         str(path), n_ctx=length, n_batch=512, n_threads=n_threads, n_threads_batch=n_threads,
         verbose=False,
     )  # fmt: skip
-    settings = EngineSettings(n_ctx=length, max_sequences=n, n_threads=n_threads)
-    spread = replace(settings, contexts=max(1, (os.cpu_count() or 1) // n_threads))
+    settings = EngineSettings(n_ctx=length, max_sequences=n, n_threads=n_threads, contexts=1)
+    spread = replace(settings, contexts=None)
     bare = Context(model, ContextShape(length, n, length * n, 2048, n_threads))
     server = make_xllamacpp(load, n)
     with (

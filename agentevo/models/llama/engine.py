@@ -59,7 +59,7 @@ class LlamaEngine:
         model.acquire()
         self._finalizer = weakref.finalize(self, _dispose, self._workers, model, self._serving)
         try:
-            for _ in range(contexts_of(self.settings)):
+            for _ in range(contexts_of(model, self.settings)):
                 self._workers.append(
                     Worker(model, self.shape, cache=self._cache, turn_s=self.settings.turn_s)
                 )

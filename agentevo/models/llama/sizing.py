@@ -13,6 +13,7 @@ from agentevo.models.llama.model import LlamaModel
 _LOG = logging.getLogger(__name__)
 _DEFAULT_CTX: Final = 4096
 _SMALL_MODEL_BYTES: Final = 64 << 20
+_FEWEST_SEQUENCES: Final = 4
 _MOST_SEQUENCES: Final = 256
 
 
@@ -26,7 +27,8 @@ class EngineSettings:
         max_sequences: Requests computed together; the others wait.
         contexts: Contexts over the one copy of the weights, at most one per sequence. Each computes
             its share of the requests in a thread of its own: for a small model the better use of
-            several processors than more threads for each step.
+            several processors than more threads for each step. None is as many as there are
+            processors for, with at least 4 sequences in each.
         n_batch: Most tokens of one step.
         n_threads: Threads that compute; None is 1 for small models, else the processor count.
         kv_bytes: Memory for the context of all sequences together.
@@ -40,7 +42,7 @@ class EngineSettings:
 
     n_ctx: int | None = None
     max_sequences: int = 16
-    contexts: int = 1
+    contexts: int | None = None
     n_batch: int = 512
     n_threads: int | None = None
     kv_bytes: int = 1 << 30
@@ -71,23 +73,30 @@ def shape_of(model: LlamaModel, settings: EngineSettings) -> ContextShape:
     n_ctx = min(wanted, model.trained_ctx)
     if n_ctx < wanted:
         _LOG.warning("n_ctx %d is cut to %d, what %r was trained on", wanted, n_ctx, model.name)
-    sequences = -(-settings.max_sequences // contexts_of(settings))
-    kv_bytes = settings.kv_bytes // contexts_of(settings)
-    affordable = kv_bytes // max(model.kv_bytes_per_token, 1)
-    small = model.file.path.stat().st_size < _SMALL_MODEL_BYTES
+    contexts = contexts_of(model, settings)
+    sequences = -(-settings.max_sequences // contexts)
+    affordable = settings.kv_bytes // contexts // max(model.kv_bytes_per_token, 1)
     return ContextShape(
         n_ctx=n_ctx,
         sequences=sequences,
         cells=max(n_ctx, min(n_ctx * sequences, affordable)),
         n_batch=max(settings.n_batch, sequences),
-        n_threads=settings.n_threads or (1 if small else os.cpu_count() or 1),
+        n_threads=_threads_of(model, settings),
         flash_attention=settings.flash_attention,
     )
 
 
-def contexts_of(settings: EngineSettings) -> int:
-    """Return the number of contexts that the settings mean."""
-    return min(settings.contexts, settings.max_sequences)
+def contexts_of(model: LlamaModel, settings: EngineSettings) -> int:
+    """Return the number of contexts that the settings mean for a model."""
+    if settings.contexts is not None:
+        return min(settings.contexts, settings.max_sequences)
+    idle = (os.cpu_count() or 1) // _threads_of(model, settings)
+    return max(1, min(idle, settings.max_sequences // _FEWEST_SEQUENCES))
+
+
+def _threads_of(model: LlamaModel, settings: EngineSettings) -> int:
+    small = model.file.path.stat().st_size < _SMALL_MODEL_BYTES
+    return settings.n_threads or (1 if small else os.cpu_count() or 1)
 
 
 def check_memory(model: LlamaModel, shape: ContextShape, settings: EngineSettings) -> None:
@@ -96,7 +105,7 @@ def check_memory(model: LlamaModel, shape: ContextShape, settings: EngineSetting
     Raises:
         ModelError: More memory is needed than programs can still get.
     """
-    cells = shape.cells * contexts_of(settings)
+    cells = shape.cells * contexts_of(model, settings)
     needed = cells * model.kv_bytes_per_token + settings.cache_bytes
     free = _free_bytes()
     if free is not None and needed > free:

@@ -1,5 +1,6 @@
 """The engine against real weights: batching, reuse, limits, cancellation, failure."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from agentevo.models.llama.errors import (
 from agentevo.models.llama.model import LlamaModel
 from agentevo.models.llama.request import Completion, EngineRequest
 from agentevo.models.llama.sampling import SamplingOptions
-from agentevo.models.llama.sizing import EngineSettings
+from agentevo.models.llama.sizing import EngineSettings, contexts_of
 
 Ask = Callable[..., Completion]
 Make = Callable[..., EngineRequest]
@@ -29,6 +30,7 @@ Equal = Callable[[Completion, Completion], bool]
 COLORS = ("red", "blue", "green", "white", "black", "gray")
 ENDLESS = 'root ::= "a" root'
 SERIAL = EngineSettings(max_sequences=1, cache_bytes=0)
+ONE_CONTEXT = EngineSettings(contexts=1)
 
 
 def test_concurrent_answers_equal_serial_ones_up_to_near_ties(
@@ -51,7 +53,7 @@ def test_without_flash_attention_batches_and_reuse_change_no_bit(
         pytest.skip("this processor's matrix kernels round by the size of the batch")
     with LlamaEngine(weights, replace(SERIAL, flash_attention=False)) as engine:
         serial = [engine.submit(r, wait_s=None).result(60) for r in asked[: len(COLORS)]]
-    with LlamaEngine(weights, EngineSettings(flash_attention=False)) as engine:
+    with LlamaEngine(weights, replace(ONE_CONTEXT, flash_attention=False)) as engine:
         done = [g.result(60) for g in [engine.submit(r) for r in asked]]
     assert sum(d.cached_tokens > 0 for d in done) == len(asked) - 1
     assert [d.logprobs for d in done] == [s.logprobs for s in serial * 3]
@@ -83,18 +85,20 @@ def test_a_repeated_prompt_is_computed_once(engine: LlamaEngine, ask: Ask) -> No
 
 
 def test_samples_of_one_prompt_share_its_computation(
-    engine: LlamaEngine, make_request: Make
+    weights: LlamaModel, make_request: Make
 ) -> None:
-    samples = [engine.submit(make_request(temperature=2.0, seed=i)) for i in range(8)]
-    done = [s.result(60) for s in samples]
+    with LlamaEngine(weights, ONE_CONTEXT) as engine:
+        samples = [engine.submit(make_request(temperature=2.0, seed=i)) for i in range(8)]
+        done = [s.result(60) for s in samples]
     assert sum(d.prompt_tokens - d.cached_tokens for d in done) <= done[0].prompt_tokens + 7
     assert len({d.text for d in done}) > 1
 
 
 def test_prompts_with_one_beginning_compute_it_once(
-    engine: LlamaEngine, make_request: Make
+    weights: LlamaModel, make_request: Make
 ) -> None:
-    done = [g.result(60) for g in [engine.submit(make_request(c)) for c in COLORS]]
+    with LlamaEngine(weights, ONE_CONTEXT) as engine:
+        done = [g.result(60) for g in [engine.submit(make_request(c)) for c in COLORS]]
     assert sum(d.cached_tokens > 20 for d in done) == len(COLORS) - 1
 
 
@@ -261,6 +265,13 @@ def test_several_contexts_answer_alike_and_share_saved_states(
         engine.close()
         with pytest.raises(EngineClosedError, match="closed"):
             engine.submit(asked[0])
+
+
+def test_a_small_model_takes_a_context_for_every_processor(weights: LlamaModel) -> None:
+    processors = os.cpu_count() or 1
+    assert contexts_of(weights, EngineSettings()) == min(processors, 4)
+    assert contexts_of(weights, EngineSettings(max_sequences=7)) == 1
+    assert contexts_of(weights, EngineSettings(n_threads=processors)) == 1
 
 
 def test_every_context_takes_its_share_of_the_requests(
