@@ -21,7 +21,7 @@ WORKER = """
     folder, index, name, seconds = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
     memory = VectorMemory(folder, embedder=HashingEmbedder(64), index=index)
     done = {"written": 0, "checked": 0, "missed": 0, "refused": 0, "index": "", "ids": []}
-    end, number, slowest = time.monotonic() + seconds, 0, 0.0
+    end, number = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         number += 1
         try:
