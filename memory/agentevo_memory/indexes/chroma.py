@@ -36,6 +36,8 @@ from agentevo_memory.indexes.selection import best_of
 
 FLUSH = 2_000
 BATCH = 1_000
+SHARE = 50
+"""Vectors that one write moves from the tail at least: few, because Chroma takes a millisecond each."""
 SAMPLES = 8
 FEW = 2_000
 _SPARE = 4
@@ -89,7 +91,7 @@ class ChromaIndex:
         self._delete(_key(partition, slot), [rid for rid in fresh if rid in held])
         self._tail.put(partition, slot, fresh, vectors[new])
         if len(self._tail) >= FLUSH:
-            self.flush(BATCH)
+            self.flush(max(SHARE, len(new)))
 
     def remove(self, rids: Sequence[int]) -> None:
         """Drop all vectors of these records; unknown ones are ignored."""
