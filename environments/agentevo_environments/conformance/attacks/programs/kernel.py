@@ -148,7 +148,7 @@ for path in ("/proc/kcore", "/proc/kallsyms", "/dev/kmsg", "/sys/kernel/debug", 
         reached("kernel addresses")
 """
 
-USER_NAMESPACE = """
+NAMESPACES = """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 for name, flag in (("user", 0x10000000), ("mount", 0x20000), ("network", 0x40000000), ("process", 0x20000000)):
@@ -157,6 +157,15 @@ for name, flag in (("user", 0x10000000), ("mount", 0x20000), ("network", 0x40000
             reached(f"a new {name} namespace")
         os._exit(0)
     os.wait()
+for pid in [name for name in os.listdir("/proc") if name.isdigit()]:
+    for name in ("net", "user", "mnt", "ipc"):
+        try:
+            descriptor = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY)
+        except OSError:
+            continue
+        if libc.setns(descriptor, 0) == 0:
+            reached(f"the {name} namespace of process {pid}")
+        os.close(descriptor)
 """
 
 MOUNT = """
@@ -250,7 +259,7 @@ ATTACKS = (
     ),
     Attack("sysctls", "kernel", "change settings of the kernel", (program(SYSCTLS),)),
     Attack("kernel_files", "kernel", "use files of the kernel", (program(KERNEL_FILES),)),
-    Attack("namespaces", "kernel", "make new namespaces", (program(USER_NAMESPACE),)),
+    Attack("namespaces", "kernel", "make or enter namespaces", (program(NAMESPACES),)),
     Attack("mount", "kernel", "mount a file system, change the root", (program(MOUNT),)),
     Attack("kernel_calls", "kernel", "use risky system calls", (program(KERNEL_CALLS),)),
     Attack("privileges", "kernel", "hold capabilities or ways to them", (program(PRIVILEGES),)),
