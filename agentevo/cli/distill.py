@@ -152,7 +152,7 @@ def _carry_out(
 
     registry = AdapterRegistry(settings.home / "adapters")
     with ExitStack() as stack:
-        told = [stack.enter_context(_progress(job.settings.steps))]
+        told = [stack.enter_context(_progress(job.settings.steps or 0))]
         if track:
             from agentevo.distillation.tracking import track as follow
 

@@ -34,7 +34,9 @@ FreshOption = Annotated[
     typer.Option("--fresh", metavar="NAME", help="A scope name that nothing uses; for replay."),
 ]
 MethodOption = Annotated[str, typer.Option(help="context, sft, on_policy or dpo.")]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Training steps.")]
+StepsOption = Annotated[
+    int | None, typer.Option(min=1, help="Training steps. Default: 10 a rule, at least 250.")
+]
 RankOption = Annotated[int | None, typer.Option(min=1, help="Rank of the adapter.")]
 TrackOption = Annotated[
     str, typer.Option(help="Follow the training in tensorboard or trackio as well.")

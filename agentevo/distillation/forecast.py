@@ -43,10 +43,11 @@ def forecast(rows: Sequence[Row], settings: TrainSettings, base: ChatLlamaEngine
     means = {kind: sum(found) / len(found) for kind, found in lengths.items()}
     a_step = sum(count * means.get(kind, 0) for kind, count in settings.mix.items())
     weights = sum(math.prod(shape) for shape in engine.file.shapes.values())
-    work = settings.steps * a_step * FLOPS_PER_WEIGHT * weights
+    settings = settings.for_model(weights).for_rows(rows)
+    work = (settings.steps or 0) * a_step * FLOPS_PER_WEIGHT * weights
     total = sum(sum(found) for found in lengths.values())
     seconds = work / (USED_SHARE * _multiplications_a_second())
-    return Forecast(settings.for_model(weights), total, round(a_step), seconds)
+    return Forecast(settings, total, round(a_step), seconds)
 
 
 def _multiplications_a_second() -> float:

@@ -89,7 +89,7 @@ def plan_job(
         folder=folder,
         base=base.absolute(),
         base_sha256=sha256_of(base) if base.is_file() else "",
-        settings=settings,
+        settings=settings.for_rows(dataset.rows),
         rule_ids=dataset.rule_ids,
         record_ids=dataset.record_ids(),
     )

@@ -1,9 +1,10 @@
 """Every number of a training, with defaults by model size."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from agentevo.distillation.rows import RowKind
+from agentevo.distillation.rows import Row, RowKind
 from agentevo.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -12,6 +13,8 @@ METHODS: tuple[Method, ...] = ("context", "sft", "on_policy", "dpo")
 
 SMALL_MODEL = 20_000_000
 LARGE_MODEL = 200_000_000
+FEWEST_STEPS = 250
+STEPS_A_RULE = 10
 
 
 def _default_mix() -> dict[RowKind, int]:
@@ -30,7 +33,8 @@ class TrainSettings:
         alpha: LoRA scale numerator; the deltas are scaled by alpha / rank.
         learning_rate: Peak of the schedule, which falls linearly to zero; None chooses by model
             size.
-        steps: Optimiser steps.
+        steps: Optimiser steps; None is 10 for each rule that the rows teach, at least 250. With fewer,
+            weights that hold many rules follow the rules told in other scopes less.
         warmup: Steps of linear warm-up.
         mix: Rows of each kind in every step; kinds without rows are left out.
         focus: Extra weight of the tokens that the rules decide; 0 treats all tokens alike.
@@ -50,7 +54,7 @@ class TrainSettings:
     rank: int = 8
     alpha: int = 16
     learning_rate: float | None = None
-    steps: int = 250
+    steps: int | None = None
     warmup: int = 10
     mix: dict[RowKind, int] = field(default_factory=_default_mix)
     focus: float = 4.0
@@ -71,8 +75,9 @@ class TrainSettings:
                 f"unknown precision {self.precision!r}; choose {', '.join(get_args(Precision))}"
             )
         for name in ("rank", "alpha", "steps", "max_tokens", "clip", "refresh", "checkpoint_every"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be above 0, not {value!r}")
         if self.focus < 0 or self.warmup < 0 or min(self.mix.values(), default=0) < 0:
             raise ConfigError("focus, warmup and the counts of mix must not be negative")
 
@@ -81,6 +86,13 @@ class TrainSettings:
         if self.learning_rate is not None:
             return self
         return replace(self, learning_rate=2e-3 if parameters < SMALL_MODEL else 2e-4)
+
+    def for_rows(self, rows: Iterable[Row]) -> "TrainSettings":
+        """Return the settings with the steps that these rows need filled in."""
+        if self.steps is not None:
+            return self
+        taught = {rule for row in rows if row.kind == "target" for rule in row.lineage.record_ids}
+        return replace(self, steps=max(FEWEST_STEPS, STEPS_A_RULE * len(taught)))
 
     def half_precision(self, parameters: int, device: str) -> bool:
         """Return whether a model of this size computes in bf16 on a device such as "cpu"."""

@@ -63,7 +63,7 @@ class Trained:
 
     Attributes:
         model: The PEFT model, adapter on.
-        settings: What it was trained with, learning rate filled in.
+        settings: What it was trained with, learning rate and steps filled in.
         history: Every step.
     """
 
@@ -106,7 +106,7 @@ def train(
     """
     import torch
 
-    settings = settings.for_model(base.parameters)
+    settings = settings.for_model(base.parameters).for_rows(rows)
     half = settings.half_precision(base.parameters, base.device.type)
     threads = settings.threads(base.parameters, base.device.type)
     with _threads(threads), torch.autocast(base.device.type, torch.bfloat16, enabled=half):
@@ -145,7 +145,8 @@ def _train(
     entries, latest = saved.load(model, optimiser)
     history = [Progress(**entry) for entry in entries]
     draws = Draws(data.rows, latest)
-    for step in range(len(history), settings.steps):
+    steps = settings.steps or 0
+    for step in range(len(history), steps):
         started = time.perf_counter()
         if settings.method == "on_policy" and step % settings.refresh == 0:
             _resample(base, model, data, settings, step)
@@ -154,7 +155,7 @@ def _train(
         losses = _step(model, data, draws, settings, step)
         _apply(losses, weights, optimiser, settings, step)
         means = {kind: float(loss.detach()) for kind, loss in losses.items()}
-        history.append(Progress(step + 1, settings.steps, means, time.perf_counter() - started))
+        history.append(Progress(step + 1, steps, means, time.perf_counter() - started))
         if on_step:
             on_step(history[-1])
         if (step + 1) % settings.checkpoint_every == 0:
@@ -211,7 +212,7 @@ def _attach(base: BaseModel, settings: TrainSettings) -> "PeftModel":
 def _learning_rate(settings: TrainSettings, step: int) -> float:
     """Linear warm-up, then linear decay to zero."""
     warm = min(1.0, (step + 1) / (settings.warmup + 1))
-    return (settings.learning_rate or 0.0) * warm * (1 - step / settings.steps)
+    return (settings.learning_rate or 0.0) * warm * (1 - step / (settings.steps or 1))
 
 
 def _step(

@@ -130,7 +130,7 @@ class InWeightStage(Part):
     method: Literal["context", "sft", "on_policy", "dpo"] = "context"
     """How the adapter is trained; see `agentevo distill run --help`."""
     steps: int | None = Field(default=None, ge=1)
-    """Training steps. Default: the distillation's own."""
+    """Training steps. Default: the distillation's own: 10 for each rule, at least 250."""
     rank: int | None = Field(default=None, ge=1)
     """Rank of the adapter. Default: the distillation's own."""
     margin: float = Field(default=0.15, gt=0, lt=1)

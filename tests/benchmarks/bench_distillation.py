@@ -86,7 +86,7 @@ class Bench:
         adapter = run_job(job, self.distiller.registry, on_step=_tell)
         metrics = adapter.manifest.metrics
         print(
-            f"   {len(dataset.rows)} rows {dataset.counts()}, {chosen.steps} steps, "
+            f"   {len(dataset.rows)} rows {dataset.counts()}, {job.settings.steps} steps, "
             f"{time.perf_counter() - started:.0f} s in all, parity {metrics['parity_agreement']:.3f}",
             flush=True,
         )

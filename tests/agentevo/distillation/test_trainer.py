@@ -10,7 +10,7 @@ import torch
 
 from agentevo.distillation.base_model import BaseModel, load_base
 from agentevo.distillation.encoding import encode, encode_rows
-from agentevo.distillation.rows import Row
+from agentevo.distillation.rows import Lineage, Row, RowKind
 from agentevo.distillation.settings import METHODS, Method, TrainSettings
 from agentevo.distillation.targets import divergence, learnt_log_probs, teacher_targets
 from agentevo.distillation.trainer import Progress, train
@@ -54,6 +54,20 @@ def test_what_must_not_change_is_left_out_where_it_finds_no_end(
     rows = [make_row(), make_row("scope", word="zabo " * 200)]
     [encoded] = encode_rows(rows, base.tokenizer, max_tokens=200)
     assert encoded.row.kind == "target"
+
+
+def test_a_training_takes_ten_steps_for_each_rule_that_is_taught_but_not_few(
+    make_row: Callable[..., Row],
+) -> None:
+    def teaching(count: int, kind: RowKind = "target") -> Row:
+        rules = tuple(f"rule {number}" for number in range(count))
+        return replace(make_row(kind), lineage=Lineage(rules))
+
+    default = TrainSettings()
+    assert default.for_rows([teaching(3)]).steps == 250
+    assert default.for_rows([teaching(30), teaching(31)]).steps == 310
+    assert default.for_rows([teaching(3), teaching(90, "with_rules")]).steps == 250
+    assert TrainSettings(steps=7).for_rows([teaching(90)]).steps == 7
 
 
 def test_the_divergence_is_zero_against_itself_and_positive_against_others(
