@@ -9,7 +9,13 @@ from agentevo_environments.sandboxes.embedded.guest.request import Request, pack
 from agentevo_environments.sandboxes.workspace import files_within
 
 
-def encode_request(program: Program, workspace: Mapping[str, bytes], limits: Limits) -> bytes:
+def encode_request(
+    program: Program,
+    workspace: Mapping[str, bytes],
+    limits: Limits,
+    *,
+    keep_files: bool = False,
+) -> bytes:
     """Return the request as bytes.
 
     Raises:
@@ -21,8 +27,8 @@ def encode_request(program: Program, workspace: Mapping[str, bytes], limits: Lim
     code = (program.code or "").encode("utf-8", "surrogatepass")
     names, contents = tuple(files), tuple(files.values())
     argv = None if program.argv is None else tuple(map(str, program.argv))
-    request = Request(argv, code, bytes(program.stdin), _as_dict(limits), names, contents)
-    return pack(request)
+    stdin = bytes(program.stdin)
+    return pack(Request(argv, code, stdin, _as_dict(limits), names, contents, keep_files))
 
 
 @lru_cache(maxsize=64)

@@ -122,7 +122,7 @@ class EmbeddedSandbox(WorkspaceSandbox):
     def _run(
         self, program: Program, limits: Limits, execution_id: str, *, keep_files: bool
     ) -> ExecResult:
-        request = encode_request(program, self._workspace.files, limits)
+        request = encode_request(program, self._workspace.files, limits, keep_files=keep_files)
         slot = self._pool.take()
         try:
             self._memory.limit(slot.number, limits.memory_bytes, limits.processes)

@@ -27,6 +27,7 @@ from agentevo_environments.sandboxes.embedded.guest.slot import (
     Template,
     be_prompt,
     close_all_but,
+    give_way,
     write_all,
 )
 from agentevo_environments.sandboxes.protocol import encode
@@ -52,7 +53,7 @@ def run(isolation: Isolation, channels: Channels, guarded: int) -> NoReturn:
     status = 1
     try:
         if request := _prepare(isolation, channels, guarded):
-            status = _run(request.code) if request.argv is None else _replace(request.argv)
+            status = _run(request) if request.argv is None else _replace(request.argv)
     finally:
         _exit(status)
 
@@ -77,16 +78,19 @@ def _prepare(isolation: Isolation, channels: Channels, guarded: int) -> Request 
     return request
 
 
-def _run(code: bytes) -> int:
+def _run(request: Request) -> int:
     """Run source, and tell the supervisor of the end before all memory is freed, which takes long.
 
-    What this process has forked comes here as well, and is not to speak for it.
+    What this process has forked comes here as well, and is not to speak for it. A supervisor that
+    has nothing left to do but to end is not to delay the client by it.
     """
     process = _getpid()
-    status = source.run(code)
+    status = source.run(request.code)
     if status < len(ENDED) and _getpid() == process:
         with suppress(OSError):
             _kill(_getppid(), ENDED[status])
+            if not request.keeps_files:
+                give_way(_getppid())
             _sleep(GRACE_S)
     return status
 

@@ -27,6 +27,7 @@ class Request(NamedTuple):
         limits: What it may use.
         names: Names of its files.
         contents: Their contents.
+        keeps_files: Whether the files that it leaves are wanted.
     """
 
     argv: Sequence[str] | None
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     limits: Mapping[str, Any]
     names: Sequence[str]
     contents: Sequence[bytes]
+    keeps_files: bool = False
 
 
 def pack(request: Request) -> bytes:

@@ -94,10 +94,10 @@ def close_all_but(*descriptors: int) -> None:
     os.closerange(low, LARGEST_DESCRIPTOR)
 
 
-def give_way() -> None:
-    """Be scheduled like a batch job, which interrupts nobody when it wakes up."""
-    if os.sched_getscheduler(0) == os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_BATCH, _NO_PRIORITY)
+def give_way(process: int = 0) -> None:
+    """Schedule this or another process like a batch job, which interrupts nobody when it wakes up."""
+    if os.sched_getscheduler(process) == os.SCHED_OTHER:
+        os.sched_setscheduler(process, os.SCHED_BATCH, _NO_PRIORITY)
 
 
 def be_prompt() -> None:

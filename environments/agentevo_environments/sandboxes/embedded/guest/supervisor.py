@@ -28,7 +28,6 @@ from agentevo_environments.sandboxes.embedded.guest.slot import (
     Template,
     be_prompt,
     close_all_but,
-    give_way,
     write_all,
 )
 from agentevo_environments.sandboxes.protocol import encode, encode_head
@@ -80,7 +79,6 @@ def _supervise(isolation: Isolation, client: int, child: int) -> None:
         if status is not None and not reported:
             reported = True
             write_all(client, REPORTS.get(status) or encode({"status": status}))
-            give_way()  # what is left to do delays nobody
     isolation.kill_all()
     files = harvest.collect(isolation.work)
     header = {"files": files.names, "left_out": files.left_out}
