@@ -4,17 +4,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentevo_environments.errors import SandboxError
-from agentevo_environments.sandboxes.base import (
-    DEFAULT_LIMITS,
-    Containment,
-    ExecResult,
-    Limits,
-    Program,
-    Sandbox,
-)
+from agentevo_environments.sandboxes.base import Containment, ExecResult, Program, Sandbox
 from agentevo_memory.embedding.base import Embedder
 
 if TYPE_CHECKING:
@@ -109,18 +102,9 @@ class _Lent(Sandbox):
     def start(self) -> None:
         self._inner = self._pool.take()
 
-    def exec(
-        self,
-        program: Program,
-        *,
-        limits: Limits = DEFAULT_LIMITS,
-        execution_id: str = "",
-        keep_files: bool = False,
-    ) -> ExecResult:
+    def exec(self, program: Program, **options: Any) -> ExecResult:
         try:
-            return self._started.exec(
-                program, limits=limits, execution_id=execution_id, keep_files=keep_files
-            )
+            return self._started.exec(program, **options)
         except SandboxError:
             self._sound = False
             raise

@@ -54,6 +54,13 @@ def test_unknown_names_are_refused_with_a_list(tmp_path: Any) -> None:
     memory.close()
 
 
+def test_a_limit_as_large_as_the_block_leaves_nothing_out() -> None:
+    made, index = unit(40_000, 2), ExactIndex()
+    made[1] = -made[0]
+    index.put("a", 0, list(range(40_000)), made)
+    assert sorted(index.nearest(["a"], made[0], 40_000).rids.tolist()) == list(range(40_000))
+
+
 def test_large_blocks_find_what_a_full_scan_finds() -> None:
     made, index = unit(20_000, 1), ExactIndex()
     index.put("a", 0, list(range(15_000)), made[:15_000])

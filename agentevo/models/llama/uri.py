@@ -67,7 +67,9 @@ def parse_uri(uri: str) -> ModelUri:
         else:
             known = ", ".join(["lora", "gpu_layers", *_SETTINGS, *_SAMPLING])
             raise ModelOptionError(f"unknown option {name!r} in {uri!r}; allowed: {known}")
-    SamplingOptions(**{name: sampling[name] for name in sampling if name != "timeout"})
+    SamplingOptions(
+        **{name: sampling[name] for name in sampling if name != "timeout"}
+    )  # checks them
     found = Path(path).expanduser() if path else seed_path()
     return ModelUri(found, EngineSettings(**settings), sampling, tuple(loras), gpu_layers)
 

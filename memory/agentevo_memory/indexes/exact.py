@@ -160,12 +160,13 @@ def shortlist(
         block.size if rows is None else len(rows)
         for block, rows in zip(blocks, members, strict=True)
     )
-    if count <= FULL_SCAN_ROWS:
+    wanted = max(SHORTLIST_MIN, SHORTLIST * limit)
+    if count <= max(FULL_SCAN_ROWS, wanted):
         return members
     distances = [block.distances(vector, rows) for block, rows in zip(blocks, members, strict=True)]
     step = max(1, count // SAMPLED)
     reached = step * np.cumsum(np.bincount(np.concatenate([each[::step] for each in distances])))
-    radius = np.searchsorted(reached, max(SHORTLIST_MIN, SHORTLIST * limit))
+    radius = np.searchsorted(reached, wanted)
     near = [np.flatnonzero(each <= radius) for each in distances]
     return [
         rows if member is None else member[rows] for member, rows in zip(members, near, strict=True)
