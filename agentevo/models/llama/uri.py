@@ -67,9 +67,8 @@ def parse_uri(uri: str) -> ModelUri:
         else:
             known = ", ".join(["lora", "gpu_layers", *_SETTINGS, *_SAMPLING])
             raise ModelOptionError(f"unknown option {name!r} in {uri!r}; allowed: {known}")
-    SamplingOptions(
-        **{name: sampling[name] for name in sampling if name != "timeout"}
-    )  # checks them
+    # Refuses what is out of range here, before a run, instead of in every request.
+    SamplingOptions(**{name: sampling[name] for name in sampling if name != "timeout"})
     found = Path(path).expanduser() if path else seed_path()
     return ModelUri(found, EngineSettings(**settings), sampling, tuple(loras), gpu_layers)
 
