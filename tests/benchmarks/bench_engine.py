@@ -9,7 +9,7 @@ The serial `Llama` answers token lists by `create_completion`, which spares it t
 costs no more than its bare `generate`; it reuses the prefix of its previous prompt by itself.
 
 Run: python tests/benchmarks/bench_engine.py [MODEL.gguf] [--parts throughput,first-token,swaps]
-[--counts 1,4,16,32] [--shared N] [--own N] [--answer N] [--threads N] [--large] [--swaps N] [--rounds N]
+[--counts 1,4,16,32] [--loads SHARED+OWN+ANSWER ...] [--threads N] [--large] [--swaps N] [--rounds N]
 `--large` takes a model of 0.35 billion random weights, which is written to a temporary folder.
 """
 
@@ -53,9 +53,12 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--parts", default="throughput,first-token,swaps")
     parser.add_argument("--counts", default="1,4,16,32")
-    parser.add_argument("--shared", type=int, default=180, help="tokens that all prompts may share")
-    parser.add_argument("--own", type=int, default=20, help="tokens of each prompt's own")
-    parser.add_argument("--answer", type=int, default=60)
+    parser.add_argument(
+        "--loads",
+        nargs="+",
+        default=["30+10+60", "180+20+60"],
+        help="tokens that all prompts may share + of each prompt's own + of an answer",
+    )
     parser.add_argument("--threads", type=int, help="of all contenders; default as the engine's")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--swaps", type=int, default=1000)
@@ -68,9 +71,11 @@ def main() -> None:
             write_large_model(path)
         threads = options.threads or ((os.cpu_count() or 1) if options.large else 1)
         counts = [int(n) for n in options.counts.split(",")]
-        load = Load(path, threads, options.shared, options.own, options.answer)
+        loads = [Load(path, threads, *map(int, each.split("+"))) for each in options.loads]
         if "throughput" in options.parts:
-            measure_throughput(load, counts, options.rounds)
+            for load in loads:
+                measure_throughput(load, counts, options.rounds)
+        load = loads[-1]
         if "first-token" in options.parts:
             measure_first_token(load)
         if "swaps" in options.parts:

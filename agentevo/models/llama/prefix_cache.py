@@ -9,8 +9,8 @@ import functools
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 BLOCK_TOKENS: Final = 16
 BLOCK_BYTES: Final = 4 * BLOCK_TOKENS
+_COMPARED: Final = 32
 
 Tokens = NDArray[np.int32]
 
@@ -28,27 +29,34 @@ class PrefixIndex:
     def __init__(self) -> None:
         self._tokens: dict[int, tuple[bytes, Tokens]] = {}
         self._blocks: dict[bytes, dict[int, None]] = {}
+        self._ends: dict[bytes, dict[int, None]] = {}
 
     def add(self, owner: int, key: bytes, tokens: Tokens) -> None:
         """Register what `owner` holds; replaces what it held before."""
         self.remove(owner)
         self._tokens[owner] = (key, tokens)
-        for block in _block_hashes(key, tokens):
+        blocks = _block_hashes(key, tokens)
+        for block in blocks:
             self._blocks.setdefault(block, {})[owner] = None
+        for block in blocks[-1:]:
+            self._ends.setdefault(block, {})[owner] = None
 
     def remove(self, owner: int) -> None:
         """Forget `owner`; unknown owners are ignored."""
         held = self._tokens.pop(owner, None)
         if held is None:
             return
-        for block in _block_hashes(*held):
-            owners = self._blocks[block]
-            del owners[owner]
-            if not owners:
-                del self._blocks[block]
+        blocks = _block_hashes(*held)
+        for block in blocks:
+            _leave(self._blocks, block, owner)
+        for block in blocks[-1:]:
+            _leave(self._ends, block, owner)
 
     def find(self, key: bytes, tokens: Tokens) -> tuple[int, int]:
-        """Return (owner, length) of the longest common prefix, (-1, 0) below one block."""
+        """Return (owner, length) of the longest common prefix, (-1, 0) below one block.
+
+        Of many owners that share the same whole blocks only the newest are compared further.
+        """
         owners: dict[int, None] = {}
         for block in _block_hashes(key, tokens):
             known = self._blocks.get(block)
@@ -56,12 +64,25 @@ class PrefixIndex:
                 break
             owners = known
         best, length = -1, 0
-        for owner in owners:
+        for owner in islice(reversed(owners), _COMPARED):
             held_key, held = self._tokens[owner]
             common = common_prefix(held, tokens) if held_key == key else 0
             if common > length:
                 best, length = owner, common
         return best, length
+
+    def contained(self, key: bytes, tokens: Tokens) -> list[int]:
+        """Return the owners of at least one block that hold nothing but a beginning of `tokens`."""
+        return [
+            owner
+            for block in _block_hashes(key, tokens)
+            for owner in self._ends.get(block, ())
+            if self._holds_beginning(owner, key, tokens)
+        ]
+
+    def _holds_beginning(self, owner: int, key: bytes, tokens: Tokens) -> bool:
+        held_key, held = self._tokens[owner]
+        return held_key == key and np.array_equal(held, tokens[: len(held)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +129,7 @@ class PrefixCache:
         if entry.blob.nbytes > self.limit_bytes or len(entry.tokens) < BLOCK_TOKENS:
             return
         with self._lock:
-            for owner in list(self._contained_in(entry)):
+            for owner in self._index.contained(entry.key, entry.tokens):
                 self._drop(owner)
             self._entries[self._next_id] = entry
             self._index.add(self._next_id, entry.key, entry.tokens)
@@ -123,15 +144,16 @@ class PrefixCache:
             for owner in list(self._entries):
                 self._drop(owner)
 
-    def _contained_in(self, entry: CachedPrefix) -> Iterator[int]:
-        for owner, held in self._entries.items():
-            n = len(held.tokens)
-            if held.key == entry.key and np.array_equal(held.tokens, entry.tokens[:n]):
-                yield owner
-
     def _drop(self, owner: int) -> None:
         self.bytes_used -= self._entries.pop(owner).blob.nbytes
         self._index.remove(owner)
+
+
+def _leave(owners_by_block: dict[bytes, dict[int, None]], block: bytes, owner: int) -> None:
+    owners = owners_by_block[block]
+    del owners[owner]
+    if not owners:
+        del owners_by_block[block]
 
 
 def common_prefix(a: Tokens, b: Tokens) -> int:

@@ -18,7 +18,7 @@ from agentevo.models.llama.prefix_cache import (
 )
 from agentevo.models.llama.request import Running
 
-_WORTH_WAITING: Final = 2 * BLOCK_TOKENS
+_WORTH_WAITING: Final = BLOCK_TOKENS
 
 
 class PrefixReuse:

@@ -46,6 +46,32 @@ def test_index_is_empty_after_everything_left(held: list[tuple[bytes, Tokens]]) 
     assert all(index.find(key, ids) == (-1, 0) for key, ids in held)
 
 
+@given(st.lists(st.tuples(keys, tokens), max_size=8), keys, tokens)
+def test_index_names_the_owners_of_nothing_but_a_beginning(
+    held: list[tuple[bytes, Tokens]], key: bytes, longer: Tokens
+) -> None:
+    index = PrefixIndex()
+    for owner, (owner_key, ids) in enumerate(held):
+        index.add(owner, owner_key, ids)
+    expected = {
+        owner
+        for owner, (k, ids) in enumerate(held)
+        if k == key and len(ids) >= BLOCK_TOKENS and np.array_equal(ids, longer[: len(ids)])
+    }
+    found = index.contained(key, longer)
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+def test_of_many_states_with_one_beginning_the_newest_are_compared() -> None:
+    cache = PrefixCache(1000)
+    beginning = np.zeros(BLOCK_TOKENS, np.int32)
+    for i in range(1, 100):
+        cache.store(entry(b"k", np.append(beginning, np.full(8, i, np.int32)), size=1))
+    assert cache.find(b"k", np.append(beginning, np.full(8, 99, np.int32)))[1] == BLOCK_TOKENS + 8
+    assert cache.find(b"k", np.append(beginning, np.full(8, 1, np.int32)))[1] >= BLOCK_TOKENS
+
+
 @given(st.lists(st.tuples(tokens, st.integers(1, 60)), max_size=20))
 def test_cache_never_exceeds_its_bound(stored: list[tuple[Tokens, int]]) -> None:
     cache = PrefixCache(100)
