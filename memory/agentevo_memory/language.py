@@ -159,9 +159,9 @@ def stem(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def _stemmer() -> "_Stemmer":
-    import snowballstemmer
+    import Stemmer
 
-    stemmer: _Stemmer = snowballstemmer.stemmer("english")
+    stemmer: _Stemmer = Stemmer.Stemmer("english", 0)
     return stemmer
 
 

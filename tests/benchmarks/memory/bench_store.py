@@ -1,7 +1,8 @@
 """Insert, search, filter, forget, reopen: ours beside Chroma, InMemoryStore and mem0, in one run.
 
 All get the same texts and the same ready-made vectors, so that no embedding is timed except in the row
-that says so. Durations are medians in milliseconds; ratios below 1 mean ours is faster.
+that says so. Durations are medians in milliseconds; ratios below 1 mean ours is faster. Searches are
+made in turns, one of each engine after the other, so a busy machine slows all of them alike.
 
     python tests/benchmarks/memory/bench_store.py [--sizes 1000 10000] [--skip mem0]
 
@@ -13,7 +14,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines import Chroma, Corpus, Engine, InMemory, Mem0, Ours
@@ -27,13 +28,20 @@ LIMIT_S = 6.0
 
 def median_ms(call: Callable[[int], None], repeats: int) -> float:
     """Return the median wall time of a call; slow calls are repeated less often."""
-    times: list[float] = []
-    end = time.perf_counter() + LIMIT_S
-    while len(times) < repeats and (len(times) < 3 or time.perf_counter() < end):
-        started = time.perf_counter()
-        call(len(times))
-        times.append(1e3 * (time.perf_counter() - started))
-    return statistics.median(times)
+    return in_turns([call], repeats)[0]
+
+
+def in_turns(calls: Sequence[Callable[[int], None]], repeats: int) -> list[float]:
+    """Return the median wall time of each call, made in turns; slow ones drop out after `LIMIT_S`."""
+    times: list[list[float]] = [[] for _ in calls]
+    for i in range(repeats):
+        for call, taken in zip(calls, times, strict=True):
+            if len(taken) >= 3 and sum(taken) > 1e3 * LIMIT_S:
+                continue
+            started = time.perf_counter()
+            call(i)
+            taken.append(1e3 * (time.perf_counter() - started))
+    return [statistics.median(taken) for taken in times]
 
 
 def prepare(engine: Engine, corpus: Corpus, mark: Path) -> float:
@@ -49,30 +57,37 @@ def prepare(engine: Engine, corpus: Corpus, mark: Path) -> float:
     return rate
 
 
-def measure(engine: Engine) -> dict[str, float]:
-    """Return the figures of one engine that is open and filled."""
-    started = time.perf_counter()
-    engine.search(0)
-    figures = {"first": 1e3 * (time.perf_counter() - started)}
-    engine.search(1)
-    figures["search"] = median_ms(engine.search, REPEATS)
-    figures["filtered"] = median_ms(engine.filtered, REPEATS)
-    figures["insert"] = median_ms(engine.insert, 200)
-    figures["forget 10"] = median_ms(engine.forget, 10)
-    started = time.perf_counter()
-    engine.reopen()
-    figures["reopen"] = 1e3 * (time.perf_counter() - started)
-    engine.close()
+def measure(engines: Sequence[Engine]) -> list[dict[str, float]]:
+    """Return the figures of engines that are open and filled; they are searched in turns."""
+    figures: list[dict[str, float]] = []
+    for engine in engines:
+        started = time.perf_counter()
+        engine.search(0)
+        figures.append({"first": 1e3 * (time.perf_counter() - started)})
+        engine.search(1)
+    for name in ("search", "filtered"):
+        calls = [getattr(engine, name) for engine in engines]
+        for each, median in zip(figures, in_turns(calls, REPEATS), strict=True):
+            each[name] = median
+    for engine, each in zip(engines, figures, strict=True):
+        each["insert"] = median_ms(engine.insert, 200)
+        each["forget 10"] = median_ms(engine.forget, 10)
+        started = time.perf_counter()
+        engine.reopen()
+        each["reopen"] = 1e3 * (time.perf_counter() - started)
+        engine.close()
     return figures
 
 
 FIGURES = ("fill /s", "first", "search", "filtered", "insert", "forget 10", "reopen")
 
 
-def show_row(name: str, figures: dict[str, float]) -> None:
-    """Print the figures of one engine as soon as they are known."""
-    row = "".join(f"{figures[figure]:>12.2f}" for figure in FIGURES)
-    print(f"{name:<26}{row}", flush=True)
+def show(size: int, results: dict[str, dict[str, float]]) -> None:
+    """Print the figures of all engines at one size."""
+    print(f"\n{size} records (medians in ms)\n{'':<26}" + "".join(f"{f:>12}" for f in FIGURES))
+    for name, figures in results.items():
+        print(f"{name:<26}" + "".join(f"{figures[figure]:>12.2f}" for figure in FIGURES))
+    show_ratios(results)
 
 
 def show_ratios(results: dict[str, dict[str, float]]) -> None:
@@ -128,22 +143,20 @@ def run(size: int, scratch: Path, options: argparse.Namespace) -> None:
         InMemory(),
         Mem0(scratch / f"mem0{size}"),
     ]
-    results: dict[str, dict[str, float]] = {}
-    if options.only != "fill":
-        print(f"\n{size} records (medians in ms)\n{'':<26}", end="")
-        print("".join(f"{figure:>12}" for figure in FIGURES), flush=True)
-    for number, engine in enumerate(engines):
-        skipped = any(name in engine.name for name in options.skip)
-        if skipped or (options.only == "fill" and not engine.keeps):
-            continue
-        rate = prepare(engine, corpus, scratch / f"filled-{size}-{number}")
-        if options.only == "fill":
+    chosen = [e for e in enumerate(engines) if not any(name in e[1].name for name in options.skip)]
+    if options.only == "fill":
+        chosen = [e for e in chosen if e[1].keeps]
+    rates = [prepare(engine, corpus, scratch / f"filled-{size}-{i}") for i, engine in chosen]
+    compared = [engine for _, engine in chosen]
+    if options.only == "fill":
+        for engine in compared:
             engine.close()
-        else:
-            results[engine.name] = {"fill /s": rate, **measure(engine)}
-            show_row(engine.name, results[engine.name])
-    if results:
-        show_ratios(results)
+        return
+    results = {
+        engine.name: {"fill /s": rate, **figures}
+        for engine, rate, figures in zip(compared, rates, measure(compared), strict=True)
+    }
+    show(size, results)
 
 
 if __name__ == "__main__":
