@@ -13,8 +13,8 @@ from agentevo.models.llama.model import LlamaModel
 _LOG = logging.getLogger(__name__)
 _DEFAULT_CTX: Final = 4096
 _SMALL_MODEL_BYTES: Final = 64 << 20
-_FEWEST_SEQUENCES: Final = 4
 _MOST_SEQUENCES: Final = 256
+_MOST_CONTEXTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class EngineSettings:
         contexts: Contexts over the one copy of the weights, at most one per sequence. Each computes
             its share of the requests in a thread of its own: for a small model the better use of
             several processors than more threads for each step. None is as many as there are
-            processors for, with at least 4 sequences in each.
+            processors for, at most 4: more of them would wait for each other in the interpreter.
         n_batch: Most tokens of one step.
         n_threads: Threads that compute; None is 1 for small models, else the processor count.
         kv_bytes: Memory for the context of all sequences together.
@@ -88,10 +88,8 @@ def shape_of(model: LlamaModel, settings: EngineSettings) -> ContextShape:
 
 def contexts_of(model: LlamaModel, settings: EngineSettings) -> int:
     """Return the number of contexts that the settings mean for a model."""
-    if settings.contexts is not None:
-        return min(settings.contexts, settings.max_sequences)
-    idle = (os.cpu_count() or 1) // _threads_of(model, settings)
-    return max(1, min(idle, settings.max_sequences // _FEWEST_SEQUENCES))
+    fitting = max(1, (os.cpu_count() or 1) // _threads_of(model, settings))
+    return min(settings.contexts or min(fitting, _MOST_CONTEXTS), settings.max_sequences)
 
 
 def _threads_of(model: LlamaModel, settings: EngineSettings) -> int:

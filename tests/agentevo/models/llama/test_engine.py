@@ -270,7 +270,7 @@ def test_several_contexts_answer_alike_and_share_saved_states(
 def test_a_small_model_takes_a_context_for_every_processor(weights: LlamaModel) -> None:
     processors = os.cpu_count() or 1
     assert contexts_of(weights, EngineSettings()) == min(processors, 4)
-    assert contexts_of(weights, EngineSettings(max_sequences=7)) == 1
+    assert contexts_of(weights, EngineSettings(max_sequences=1)) == 1
     assert contexts_of(weights, EngineSettings(n_threads=processors)) == 1
 
 
