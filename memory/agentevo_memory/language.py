@@ -161,7 +161,7 @@ def stem(word: str) -> str:
 def _stemmer() -> "_Stemmer":
     import Stemmer
 
-    stemmer: _Stemmer = Stemmer.Stemmer("english", 0)
+    stemmer: _Stemmer = Stemmer.Stemmer("english", maxCacheSize=0)
     return stemmer
 
 

@@ -3,14 +3,15 @@
 All contenders take turns on the same prompts within one process, so a busy machine slows all of
 them alike; the best of the rounds counts. The bare loop does nothing but fill batches and take the
 largest logit: it is the limit of what batching can give on this machine. `engine` has one context as
-well; `spread` is the engine as it is by default, with contexts for all processors.
+well; `spread` is the engine as it is by default, with a context for each of up to four processors.
 
 The serial `Llama` answers token lists by `create_completion`, which spares it the chat template and
 costs no more than its bare `generate`; it reuses the prefix of its previous prompt by itself.
 
 Run: python tests/benchmarks/bench_engine.py [MODEL.gguf] [--parts throughput,first-token,swaps]
 [--counts 1,4,16,32] [--loads SHARED+OWN+ANSWER ...] [--threads N] [--large] [--swaps N] [--rounds N]
-`--large` takes a model of 0.35 billion random weights, which is written to a temporary folder.
+`--large` takes a model of 0.35 billion random weights, which is written to a temporary folder. First
+tokens and swaps are measured with the last of the loads.
 """
 
 import argparse
@@ -55,8 +56,9 @@ def main() -> None:
     parser.add_argument("--counts", default="1,4,16,32")
     parser.add_argument(
         "--loads",
+        type=token_counts,
         nargs="+",
-        default=["30+10+60", "180+20+60"],
+        default=[(30, 10, 60), (180, 20, 60)],
         help="tokens that all prompts may share + of each prompt's own + of an answer",
     )
     parser.add_argument("--threads", type=int, help="of all contenders; default as the engine's")
@@ -71,7 +73,7 @@ def main() -> None:
             write_large_model(path)
         threads = options.threads or ((os.cpu_count() or 1) if options.large else 1)
         counts = [int(n) for n in options.counts.split(",")]
-        loads = [Load(path, threads, *map(int, each.split("+"))) for each in options.loads]
+        loads = [Load(path, threads, *counted) for counted in options.loads]
         if "throughput" in options.parts:
             for load in loads:
                 measure_throughput(load, counts, options.rounds)
@@ -80,6 +82,12 @@ def main() -> None:
             measure_first_token(load)
         if "swaps" in options.parts:
             measure_swaps(load, options.swaps)
+
+
+def token_counts(text: str) -> tuple[int, int, int]:
+    """Return the three numbers of SHARED+OWN+ANSWER."""
+    shared, own, answer = map(int, text.split("+"))
+    return shared, own, answer
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class PrefixIndex:
         blocks = _block_hashes(key, tokens)
         for block in blocks:
             self._blocks.setdefault(block, {})[owner] = None
-        for block in blocks[-1:]:
-            self._ends.setdefault(block, {})[owner] = None
+        if blocks:
+            self._ends.setdefault(blocks[-1], {})[owner] = None
 
     def remove(self, owner: int) -> None:
         """Forget `owner`; unknown owners are ignored."""
@@ -49,8 +49,8 @@ class PrefixIndex:
         blocks = _block_hashes(*held)
         for block in blocks:
             _leave(self._blocks, block, owner)
-        for block in blocks[-1:]:
-            _leave(self._ends, block, owner)
+        if blocks:
+            _leave(self._ends, blocks[-1], owner)
 
     def find(self, key: bytes, tokens: Tokens) -> tuple[int, int]:
         """Return (owner, length) of the longest common prefix, (-1, 0) below one block.

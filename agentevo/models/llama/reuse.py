@@ -1,11 +1,9 @@
 """`PrefixReuse`: spares a request the part of its prompt that was computed before.
 
-Sources are the cache of finished requests and the running ones. A request that would share a long
-prefix with one whose prompt is just being computed waits for it, so that many samples of one
+Sources are the cache of finished requests and the running ones. A request that would share a block
+or more with one whose prompt is just being computed waits for it, so that many samples of one
 prompt, or many prompts with one beginning, compute it once.
 """
-
-from typing import Final
 
 import numpy as np
 
@@ -17,8 +15,6 @@ from agentevo.models.llama.prefix_cache import (
     PrefixIndex,
 )
 from agentevo.models.llama.request import Running
-
-_WORTH_WAITING: Final = BLOCK_TOKENS
 
 
 class PrefixReuse:
@@ -38,13 +34,13 @@ class PrefixReuse:
         if not self._enabled or not self._running:
             return False
         coming = self._computing.find(request.key, request.prompt)[1]
-        if coming < _WORTH_WAITING:
+        if coming < BLOCK_TOKENS:
             return False
         here = max(
             self._cache.find(request.key, request.prompt)[1],
             self._ready.find(request.key, request.prompt)[1],
         )
-        return coming - here >= _WORTH_WAITING
+        return coming - here >= BLOCK_TOKENS
 
     def begin(self, request: Running) -> None:
         """Fill the request's empty sequence with the longest known prefix."""

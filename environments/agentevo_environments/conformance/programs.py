@@ -172,7 +172,7 @@ def ends_at_the_time_limit(sandbox: Sandbox) -> None:
 
 
 def ends_hangs_in_c_at_the_time_limit(sandbox: Sandbox) -> None:
-    """A computation that does not return to the interpreter, and needs no memory, ends on time."""
+    """A computation that does not return to the interpreter, and needs little memory, ends on time."""
     code = "pow(7, 10 ** (10 ** 5), 10 ** (10 ** 5) - 1)"
     result, seconds = _timed(sandbox, Program(code=code), SHORT)
     require(result.ending == "timeout", f"it ended as {result!r}")

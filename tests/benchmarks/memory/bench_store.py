@@ -12,6 +12,7 @@ With --folder the filled stores are kept: `--only fill` prepares them, `--only m
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ def prepare(engine: Engine, corpus: Corpus, mark: Path) -> float:
     started = time.perf_counter()
     engine.fill()
     rate = float(corpus.size / (time.perf_counter() - started))
+    print(f"filled {engine.name}", file=sys.stderr)
     if engine.keeps:
         mark.write_text(str(rate))
     return rate
@@ -145,11 +147,10 @@ def run(size: int, scratch: Path, options: argparse.Namespace) -> None:
         InMemory(),
         Mem0(scratch / f"mem0{size}"),
     ]
-    chosen = [e for e in enumerate(engines) if not any(name in e[1].name for name in options.skip)]
+    compared = [each for each in engines if not any(name in each.name for name in options.skip)]
     if options.only == "fill":
-        chosen = [e for e in chosen if e[1].keeps]
-    rates = [prepare(engine, corpus, scratch / f"filled-{size}-{i}") for i, engine in chosen]
-    compared = [engine for _, engine in chosen]
+        compared = [engine for engine in compared if engine.keeps]
+    rates = [prepare(each, corpus, scratch / f"filled-{size}-{each.name}") for each in compared]
     if options.only == "fill":
         for engine in compared:
             engine.close()

@@ -121,7 +121,8 @@ class Ours:
 
     def forget(self, number: int) -> None:
         if not number:
-            self._ids = [record.id for record in self._memory.records(Selection(limit=1000))]
+            active = Selection(statuses=("active",), limit=1000)
+            self._ids = [record.id for record in self._memory.records(active)]
         chosen = tuple(self._ids[number * 10 : number * 10 + 10])
         self._memory.forget(Policy(name="ids", ids=chosen))
 

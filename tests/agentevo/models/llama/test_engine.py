@@ -267,9 +267,10 @@ def test_several_contexts_answer_alike_and_share_saved_states(
             engine.submit(asked[0])
 
 
-def test_a_small_model_takes_a_context_for_every_processor(weights: LlamaModel) -> None:
+def test_a_small_model_takes_a_context_for_every_processor_up_to_four(weights: LlamaModel) -> None:
     processors = os.cpu_count() or 1
     assert contexts_of(weights, EngineSettings()) == min(processors, 4)
+    assert contexts_of(weights, EngineSettings(max_sequences=2)) == min(processors, 2)
     assert contexts_of(weights, EngineSettings(max_sequences=1)) == 1
     assert contexts_of(weights, EngineSettings(n_threads=processors)) == 1
 
